@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TILEWRIGHT_CONVERSION_PASSES
+#define TILEWRIGHT_CONVERSION_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def AttnExpand : Pass<"attn-expand", "::mlir::ModuleOp"> {
+  let summary = "Turn attn operations into tile programs";
+  let description = [{
+    Replaces each function that holds an `attn` operation by the tile program that computes it: the function's
+    `!attn.tensor` arguments become a pointer and one stride a dimension, its body the program that
+    `kernels/` builds for the operation, with the score stages that its attributes ask for, in the order of the contract.
+    The function must carry `tile.schedule` (tile shapes follow from it) and `tile.target`.
+
+    First pass of every pipeline. Afterwards no `attn` operation or type is left. Changes no rounding by itself: it fixes
+    the order of float32 operations that all later passes keep.
+
+    Example:
+    ```mlir
+    func.func @k(%p: !attn.tensor<3 x i32, a4>, %l: !attn.tensor<2 x i32, a4>, ...) { attn.row_limits ... }
+    // becomes
+    func.func @k(%p: !tile.ptr<i32>, %p0: i64, %p1: i64, %p2: i64, %l: !tile.ptr<i32>, ...) attributes {tile.kernel} {
+      %m, %b = tile.coords sizes(%row_blocks) : index, index
+      ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
+                           "::tilewright::tile::TileDialect"];
+}
+
+def ConvertTileToVector : Pass<"convert-tile-to-vector", "::mlir::ModuleOp"> {
+  let summary = "Lower scheduled tile programs to row loops over native vectors (CPU)";
+  let description = [{
+    Gives every tile that outlives a `tile.fused` group or feeds a product a buffer in the program's scratch memory,
+    reusing the buffer of a tile that dies (so a loop-carried accumulator is updated in place), and turns
+
+    - `tile.fused` into one loop over rows, each row a handful of native vectors held in registers,
+    - `tile.dot` into register-tiled loops of fused multiply-adds,
+    - `tile.exp2` and `tile.log2` into polynomials,
+    - views into 64-bit address arithmetic on the kernel's arguments.
+
+    The function's signature becomes the CPU kernel ABI, `(slots: ptr, program: i64, scratch: ptr)`; the scratch size is
+    left in the attribute `tile.scratch_bytes`. Runs after `tile-fuse-rowwise`. Afterwards no `tile` operation and no
+    tensor is left: only func, scf, arith, vector and llvm loads, stores and address arithmetic.
+
+    Numerical effect: products use fused multiply-adds, sums over columns are tree-reduced; both in a fixed order.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // TILEWRIGHT_CONVERSION_PASSES

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TILEWRIGHT_DIALECT_ATTN_IR_ATTNOPS
+#define TILEWRIGHT_DIALECT_ATTN_IR_ATTNOPS
+
+include "tilewright/Dialect/Attn/IR/AttnDialect.td"
+
+class Attn_Op<string mnemonic, list<Trait> traits = []> : Op<Attn_Dialect, mnemonic, traits>;
+
+def Attn_MaskKindAttr : EnumAttr<Attn_Dialect, Attn_MaskKind, "mask"> {
+  let assemblyFormat = "$value";
+}
+
+def Attn_ForwardOp : Attn_Op<"forward"> {
+  let summary = "attention, forward pass";
+  let description = [{
+    Computes, for every batch entry `b`, head `h` and query row `i`,
+
+        L[j] = scale * dot(q[b, i, h], k[b, j, h / heads_per_kv])      where column j is visible to row i, else -inf
+        out[b, i, h] = softmax(L) v[b, :, h / heads_per_kv]
+        lse[b, h, i] = log(sum_j exp(L[j]))                            if write_lse != 0
+
+    Accumulation and statistics are float32. A row that sees nothing has `out` 0 and `lse` -inf. The mask decides what
+    row `i` sees; with `o = causal_offset`, its visible columns are `[0, hi(i))`:
+
+    | mask         | hi(i)                                                            | `limits`           |
+    |--------------|------------------------------------------------------------------|--------------------|
+    | `none`       | seqlen_k                                                         | absent             |
+    | `causal`     | min(seqlen_k, i + o + 1)                                         | absent             |
+    | `glm_break`  | max(min(seqlen_k, i + o + 1), limits[b])                         | `1 x i32`          |
+    | `glm_packed` | limits[b, i], as `attn.row_limits` writes it                     | `2 x i32`          |
+
+    Preconditions: head dims are those of the tensors; lengths fit in 31 bits; `even_m` (`even_n`) may be given only if
+    seqlen_q (seqlen_k) is a multiple of the schedule's block_m (block_n) in every launch.
+    Postconditions: every element of `out` within the lengths is written, nothing else is.
+
+    Constraints
+    - `attn.forward-C1`: head_dim and head_dim_v are within 1..256.
+    - `attn.forward-C2`: q, k, v and out are rank 4 and have one element type: f32, f16 or bf16.
+    - `attn.forward-C3`: lse is rank 3, f32.
+    - `attn.forward-C4`: `limits` is given exactly for `glm_break` (rank 1) and `glm_packed` (rank 2), as i32.
+    - `attn.forward-C5`: `even_n` is given only for mask `none`; any other mask ends the last block itself.
+
+    Example:
+    ```mlir
+    attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+        offset(%o) write_lse(%w) head_dims(64, 64) mask(causal) {even_m}
+        : !attn.tensor<4 x bf16, a2>, !attn.tensor<4 x bf16, a2>, !attn.tensor<4 x bf16, a2>,
+          !attn.tensor<4 x bf16, a2>, !attn.tensor<3 x f32, a4>
+    ```
+  }];
+  let arguments = (ins
+    Attn_TensorType:$q, Attn_TensorType:$k, Attn_TensorType:$v, Attn_TensorType:$out, Attn_TensorType:$lse,
+    Optional<Attn_TensorType>:$limits,
+    F32:$scale, I64:$seqlenQ, I64:$seqlenK, I64:$heads, I64:$headsPerKv, I64:$causalOffset, I64:$writeLse,
+    I64Attr:$head_dim, I64Attr:$head_dim_v, Attn_MaskKindAttr:$mask, UnitAttr:$even_m, UnitAttr:$even_n);
+  let assemblyFormat = [{
+    `q` `(` $q `)` `k` `(` $k `)` `v` `(` $v `)` `out` `(` $out `)` `lse` `(` $lse `)`
+    (`limits` `(` $limits^ `:` type($limits) `)`)?
+    `scale` `(` $scale `)` `seqlens` `(` $seqlenQ `,` $seqlenK `)` `heads` `(` $heads `,` $headsPerKv `)`
+    `offset` `(` $causalOffset `)` `write_lse` `(` $writeLse `)`
+    `head_dims` `(` $head_dim `,` $head_dim_v `)` `mask` `(` $mask `)` attr-dict
+    `:` type($q) `,` type($k) `,` type($v) `,` type($out) `,` type($lse)
+  }];
+  let hasVerifier = 1;
+}
+
+def Attn_RowLimitsOp : Attn_Op<"row_limits"> {
+  let summary = "packed GLM pairs to one limit a query row";
+  let description = [{
+    For every batch entry `b` and query row `i`, with `o = causal_offset` and all values clamped to [0, seqlen_k]:
+
+        limits[b, i] = max(min(seqlen_k, i + o + 1), max{ end : start <= i + o < end over the pairs of b })
+
+    `pairs` is (batch, 2, N): starts, then ends; an unused pair is (-1, -1), and any order, nesting or overlap is legal.
+    This turns O(N) work an element into one comparison, and gives the forward and the backward pass a table that does
+    not decrease with `i`, which is what block ranges are looked up in.
+
+    Constraints
+    - `attn.row_limits-C1`: pairs is rank 3, limits is rank 2, both i32.
+
+    Example:
+    ```mlir
+    attn.row_limits pairs(%p) limits(%l) seqlens(%sq, %sk) offset(%o) count(%n)
+        : !attn.tensor<3 x i32, a4>, !attn.tensor<2 x i32, a4>
+    ```
+  }];
+  let arguments = (ins Attn_TensorType:$pairs, Attn_TensorType:$limits, I64:$seqlenQ, I64:$seqlenK, I64:$causalOffset,
+                       I64:$count, UnitAttr:$even_m);
+  let assemblyFormat = [{
+    `pairs` `(` $pairs `)` `limits` `(` $limits `)` `seqlens` `(` $seqlenQ `,` $seqlenK `)`
+    `offset` `(` $causalOffset `)` `count` `(` $count `)` attr-dict `:` type($pairs) `,` type($limits)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // TILEWRIGHT_DIALECT_ATTN_IR_ATTNOPS

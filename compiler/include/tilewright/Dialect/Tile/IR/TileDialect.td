@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TILEWRIGHT_DIALECT_TILE_IR_TILEDIALECT
+#define TILEWRIGHT_DIALECT_TILE_IR_TILEDIALECT
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Tile_Dialect : Dialect {
+  let name = "tile";
+  let summary = "How a kernel is computed, on whole tiles";
+  let description = [{
+    A tile program says what one *program* (a thread block on a GPU, one task of the thread pool on a CPU) computes, on
+    statically shaped tiles with value semantics. A tile is a builtin `tensor` of rank 1 or 2; elementwise work is
+    `arith` on tensors, loops are `scf.for` carrying tiles, and this dialect adds what those lack: access to global
+    memory, products, reductions, broadcasts, index tiles, exp2 and log2.
+
+    Threads, warps, registers and shared memory do not appear. A schedule (`#tile.schedule`), attached to the function
+    as `tile.schedule`, fixed the tile shapes when the program was built; `tile-apply-schedule` maps programs to the
+    target's grid and annotates products, and each target's conversion takes it from there.
+
+    A kernel is a `func.func` with the unit attribute `tile.kernel` and a `tile.target`.
+  }];
+  let cppNamespace = "::tilewright::tile";
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+  let hasConstantMaterializer = 0;
+}
+
+class Tile_Type<string name, string typeMnemonic> : TypeDef<Tile_Dialect, name> {
+  let mnemonic = typeMnemonic;
+}
+
+def Tile_PtrType : Tile_Type<"Ptr", "ptr"> {
+  let summary = "pointer to elements in global memory";
+  let parameters = (ins "::mlir::Type":$elementType);
+  let assemblyFormat = "`<` $elementType `>`";
+}
+
+def Tile_ViewType : Tile_Type<"View", "view"> {
+  let summary = "strided rank-1 or rank-2 view of global memory";
+  let description = [{
+    A base pointer with a size and a stride for each dimension, all dynamic. `unit` states that the innermost stride is
+    1, so that a row of a tile is one vector access.
+
+    Example: `!tile.view<2 x bf16, unit>`
+  }];
+  let parameters = (ins "unsigned":$rank, "::mlir::Type":$elementType, DefaultValuedParameter<"bool", "false">:$unit);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+}
+
+class Tile_I32Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
+  let cppNamespace = "::tilewright::tile";
+  let genSpecializedAttr = 0;
+}
+
+def Tile_Orientation : Tile_I32Enum<"Orientation", "what the rows of a score tile are", [
+    I32EnumAttrCase<"QueriesByKeys", 0, "qk">,
+    I32EnumAttrCase<"KeysByQueries", 1, "kq">]>;
+
+def Tile_ReduceKind : Tile_I32Enum<"ReduceKind", "what a reduction computes", [
+    I32EnumAttrCase<"Max", 0, "max">,
+    I32EnumAttrCase<"Sum", 1, "sum">]>;
+def Tile_ReduceKindAttr : EnumAttr<Tile_Dialect, Tile_ReduceKind, "reduce_kind"> {
+  let assemblyFormat = "$value";
+}
+
+class Tile_Attr<string name, string attrMnemonic> : AttrDef<Tile_Dialect, name> {
+  let mnemonic = attrMnemonic;
+}
+
+def Tile_ScheduleAttr : Tile_Attr<"Schedule", "schedule"> {
+  let summary = "block sizes, orientation and register tile of a tile program";
+  let description = [{
+    `blockM` query rows and `blockN` keys a block, both positive multiples of 16; the orientation of score tiles; the
+    register tile of products, in rows and native vectors. On a function it is the attribute `tile.schedule`.
+
+    Example: `#tile.schedule<kq, 64 x 64, micro 8 x 2>`
+  }];
+  let parameters = (ins EnumParameter<Tile_Orientation>:$orientation, "int64_t":$blockM, "int64_t":$blockN,
+                        "int64_t":$microRows, "int64_t":$microVectors);
+  let assemblyFormat = [{
+    `<` $orientation `,` $blockM `x` $blockN `,` `micro` $microRows `x` $microVectors `>`
+  }];
+  let genVerifyDecl = 1;
+}
+
+def Tile_CpuTargetAttr : Tile_Attr<"CpuTarget", "cpu"> {
+  let summary = "the CPU target: an x86-64 micro-architecture level";
+  let description = [{
+    On a function it is the attribute `tile.target`. Example: `#tile.cpu<"x86-64-v4">`
+  }];
+  let parameters = (ins StringRefParameter<"level name">:$level);
+  let assemblyFormat = "`<` $level `>`";
+  let genVerifyDecl = 1;
+}
+
+#endif // TILEWRIGHT_DIALECT_TILE_IR_TILEDIALECT

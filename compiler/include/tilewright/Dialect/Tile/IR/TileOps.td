@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TILEWRIGHT_DIALECT_TILE_IR_TILEOPS
+#define TILEWRIGHT_DIALECT_TILE_IR_TILEOPS
+
+include "tilewright/Dialect/Tile/IR/TileDialect.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
+
+def Tile_Tile : RankedTensorOf<[AnyType]>;
+def Tile_FloatTile : RankedTensorOf<[F32, F16, BF16]>;
+def Tile_F32Tile : RankedTensorOf<[F32]>;
+def Tile_I32Tile : RankedTensorOf<[I32]>;
+
+//===----------------------------------------------------------------------===//
+// Programs
+//===----------------------------------------------------------------------===//
+
+def Tile_CoordsOp : Tile_Op<"coords", [Pure]> {
+  let summary = "this program's coordinates in an abstract grid";
+  let description = [{
+    The grid has one more dimension than there are `sizes`: the outermost size is known to the launch only. The schedule
+    decides how programs are enumerated: `tile-apply-schedule` replaces this operation. `heavy_last` says that programs
+    whose first coordinate is larger do more work, so that a schedule may start them first.
+
+    Constraints
+    - `tile.coords-C1`: there is exactly one more result than there are sizes.
+
+    Example: `%m, %h, %b = tile.coords sizes(%row_blocks, %heads) {heavy_last} : index, index, index`
+  }];
+  let arguments = (ins Variadic<Index>:$sizes, UnitAttr:$heavy_last);
+  let results = (outs Variadic<Index>:$coords);
+  let assemblyFormat = "`sizes` `(` $sizes `)` attr-dict `:` type($coords)";
+  let hasVerifier = 1;
+}
+
+def Tile_ProgramOp : Tile_Op<"program", [Pure]> {
+  let summary = "this program's number in a linear launch";
+  let description = [{
+    Appears when a schedule has been applied. Example: `%p = tile.program : index`
+  }];
+  let results = (outs Index:$number);
+  let assemblyFormat = "attr-dict `:` type($number)";
+}
+
+//===----------------------------------------------------------------------===//
+// Global memory
+//===----------------------------------------------------------------------===//
+
+def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
+  let summary = "a rank-1 or rank-2 view of global memory";
+  let description = [{
+    Element (i, j) of the view is at `base[offset + i * strides[0] + j * strides[1]]`; offsets and strides count elements
+    and are 64 bits wide. Sizes bound the accesses that ask for bounds.
+
+    Constraints
+    - `tile.view-C1`: as many sizes and strides as the view has dimensions.
+    - `tile.view-C2`: the pointer's and the view's element types are the same.
+
+    Example:
+    ```mlir
+    %v = tile.view %q[%offset] sizes(%n, %d) strides(%s, %one) : !tile.ptr<bf16> -> !tile.view<2 x bf16, unit>
+    ```
+  }];
+  let arguments = (ins Tile_PtrType:$base, Index:$offset, Variadic<Index>:$sizes, Variadic<Index>:$strides);
+  let results = (outs Tile_ViewType:$view);
+  let assemblyFormat = [{
+    $base `[` $offset `]` `sizes` `(` $sizes `)` `strides` `(` $strides `)` attr-dict
+    `:` type($base) `->` type($view)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
+  let summary = "load a tile from a view";
+  let description = [{
+    Element (i, j) of the tile is element (indices[0] + i, indices[1] + j) of the view. In a dimension whose `bounds` is
+    true, elements at or past the view's size are not read and become 0; where it is false the caller vouches that
+    none is.
+
+    Constraints
+    - `tile.load-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
+
+    Example: `%t = tile.load %v[%row, %zero] bounds [true, false] : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds);
+  let results = (outs Tile_Tile:$tile);
+  let assemblyFormat = "$view `[` $indices `]` `bounds` $bounds attr-dict `:` type($view) `->` type($tile)";
+  let hasVerifier = 1;
+}
+
+def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
+  let summary = "store a tile to a view";
+  let description = [{
+    The reverse of `tile.load`: in a dimension whose `bounds` is true, elements at or past the view's size are not
+    written.
+
+    Constraints
+    - `tile.store-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
+
+    Example: `tile.store %t, %v[%row, %zero] bounds [true, false] : tensor<64x64xbf16>, !tile.view<2 x bf16, unit>`
+  }];
+  let arguments = (ins Tile_Tile:$tile, Arg<Tile_ViewType, "", [MemWrite]>:$view, Variadic<Index>:$indices,
+                       DenseBoolArrayAttr:$bounds);
+  let assemblyFormat = "$tile `,` $view `[` $indices `]` `bounds` $bounds attr-dict `:` type($tile) `,` type($view)";
+  let hasVerifier = 1;
+}
+
+def Tile_LoadScalarOp : Tile_Op<"load_scalar", [MemoryEffects<[MemRead]>]> {
+  let summary = "load one element of a view";
+  let description = [{
+    The element must be inside the view.
+
+    Constraints
+    - `tile.load_scalar-C1`: one index a dimension; the result's type is the view's element type.
+
+    Example: `%p = tile.load_scalar %v[%b] : !tile.view<1 x i32, unit> -> i32`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices);
+  let results = (outs AnyType:$value);
+  let assemblyFormat = "$view `[` $indices `]` attr-dict `:` type($view) `->` type($value)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+def Tile_DotOp : Tile_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "product of two tiles, added to a third";
+  let description = [{
+    `result = acc + op(a) op(b)` with float32 accumulation, where `op` transposes an operand marked `trans_a` or
+    `trans_b`. A transposed operand costs what its target charges for reading it so; no copy is implied. `micro` is the
+    register tile (rows, native vectors) that a CPU schedule chose.
+
+    Constraints
+    - `tile.dot-C1`: op(a) is M x K, op(b) is K x N, acc is M x N f32; a and b have one element type.
+
+    Example: `%s = tile.dot %k, %q, %zero trans_a : tensor<64x32xf32>, tensor<64x16xf32> -> tensor<32x16xf32>`
+  }];
+  let arguments = (ins Tile_FloatTile:$a, Tile_FloatTile:$b, Tile_F32Tile:$acc, UnitAttr:$trans_a, UnitAttr:$trans_b,
+                       OptionalAttr<DenseI64ArrayAttr>:$micro);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = [{
+    $a `,` $b `,` $acc (`trans_a` $trans_a^)? (`trans_b` $trans_b^)? (`micro` $micro^)? attr-dict
+    `:` type($a) `,` type($b) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tile_TransposeOp : Tile_Op<"transpose", [Pure]> {
+  let summary = "transpose a tile";
+  let description = [{
+    Constraints
+    - `tile.transpose-C1`: the result's shape is the operand's, reversed.
+
+    Example: `%t = tile.transpose %q : tensor<64x72xf32> -> tensor<72x64xf32>`
+  }];
+  let arguments = (ins Tile_Tile:$source);
+  let results = (outs Tile_Tile:$result);
+  let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Rows, columns, indices
+//===----------------------------------------------------------------------===//
+
+def Tile_ReduceOp : Tile_Op<"reduce", [Pure]> {
+  let summary = "reduce a tile along one axis";
+  let description = [{
+    `axis` is the dimension that disappears. `max` ignores NaN unless all elements are NaN; the caller lets NaN reach
+    its result another way. The order of a `sum` is the target's, the same in every run.
+
+    Constraints
+    - `tile.reduce-C1`: the operand has rank 2, axis is 0 or 1, and the result is the operand without that dimension.
+
+    Example: `%m = tile.reduce max %s axis 0 : tensor<64x32xf32> -> tensor<32xf32>`
+  }];
+  let arguments = (ins Tile_ReduceKindAttr:$kind, Tile_F32Tile:$source, I64Attr:$axis);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$kind $source `axis` $axis attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tile_BroadcastOp : Tile_Op<"broadcast", [Pure]> {
+  let summary = "repeat a rank-1 tile along a new axis";
+  let description = [{
+    Constraints
+    - `tile.broadcast-C1`: the operand has rank 1, axis is 0 or 1, and the operand is the result without that dimension.
+
+    Example: `%b = tile.broadcast %m axis 0 : tensor<32xf32> -> tensor<64x32xf32>`
+  }];
+  let arguments = (ins Tile_Tile:$source, I64Attr:$axis);
+  let results = (outs Tile_Tile:$result);
+  let assemblyFormat = "$source `axis` $axis attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tile_SplatOp : Tile_Op<"splat", [Pure,
+    TypesMatchWith<"the scalar has the tile's element type", "result", "scalar",
+                   "::llvm::cast<::mlir::RankedTensorType>($_self).getElementType()">]> {
+  let summary = "a tile of one scalar";
+  let description = [{
+    Example: `%t = tile.splat %scale : tensor<64x32xf32>`
+  }];
+  let arguments = (ins AnyType:$scalar);
+  let results = (outs Tile_Tile:$result);
+  let assemblyFormat = "$scalar attr-dict `:` type($result)";
+}
+
+def Tile_IndexOp : Tile_Op<"index", [Pure]> {
+  let summary = "an index tile: which row, or which column";
+  let description = [{
+    Element (i, j) is `base + i` for axis 0 and `base + j` for axis 1, as i32. Sequence positions fit in 31 bits.
+
+    Constraints
+    - `tile.index-C1`: axis is a dimension of the tile.
+
+    Example: `%cols = tile.index %first axis 1 : tensor<64x32xi32>`
+  }];
+  let arguments = (ins I32:$base, I64Attr:$axis);
+  let results = (outs Tile_I32Tile:$result);
+  let assemblyFormat = "$base `axis` $axis attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+class Tile_UnaryOp<string mnemonic> : Tile_Op<mnemonic, [Pure, Elementwise, SameOperandsAndResultType]> {
+  let arguments = (ins Tile_F32Tile:$source);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$source attr-dict `:` type($result)";
+}
+
+def Tile_Exp2Op : Tile_UnaryOp<"exp2"> {
+  let summary = "2 to the power of each element";
+  let description = [{
+    exp2(-inf) is 0, exp2(+inf) is +inf, NaN stays NaN; results below the smallest normal number may be 0. Relative
+    error at most 2^-22. Example: `%p = tile.exp2 %x : tensor<64x32xf32>`
+  }];
+}
+
+def Tile_Log2Op : Tile_UnaryOp<"log2"> {
+  let summary = "base-2 logarithm of each element";
+  let description = [{
+    For positive normal numbers, with a relative error of at most 2^-21; NaN stays NaN, log2(+inf) is +inf, other
+    arguments give an unspecified value. Example: `%y = tile.log2 %x : tensor<64xf32>`
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Fusion (CPU)
+//===----------------------------------------------------------------------===//
+
+def Tile_FusedOp : Tile_Op<"fused", [SingleBlock, NoRegionArguments, RecursiveMemoryEffects]> {
+  let summary = "a group of operations computed together, row by row";
+  let description = [{
+    Made by `tile-fuse-rowwise`. The body holds operations that share one iteration space, `shape`, and in which no
+    operation reads another's reduction; a target computes them in one loop nest over that space, without storing what
+    is used inside only. Results are the tiles that are used outside.
+
+    Constraints
+    - `tile.fused-C1`: shape has one or two dimensions.
+    - `tile.fused-C2`: the terminator yields one tile of the right type for each result.
+
+    Example:
+    ```mlir
+    %p = tile.fused [64, 32] -> tensor<64x32xf32> {
+      %0 = arith.subf %s, %m : tensor<64x32xf32>
+      %1 = tile.exp2 %0 : tensor<64x32xf32>
+      tile.yield %1 : tensor<64x32xf32>
+    }
+    ```
+  }];
+  let arguments = (ins DenseI64ArrayAttr:$shape);
+  let results = (outs Variadic<Tile_Tile>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$shape (`->` type($results)^)? $body attr-dict";
+  let hasVerifier = 1;
+}
+
+def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["FusedOp"]>]> {
+  let summary = "ends the body of `tile.fused`";
+  let description = "Names the tiles that the group's results are. Example: `tile.yield %p : tensor<64x32xf32>`";
+  let arguments = (ins Variadic<Tile_Tile>:$results);
+  let assemblyFormat = "attr-dict ($results^ `:` type($results))?";
+}
+
+#endif // TILEWRIGHT_DIALECT_TILE_IR_TILEOPS

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES
+#define TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def TileApplySchedule : Pass<"tile-apply-schedule", "::mlir::func::FuncOp"> {
+  let summary = "Map programs to a linear launch and annotate products";
+  let description = [{
+    Replaces `tile.coords` by arithmetic on `tile.program`, the number of a program in a linear launch: the first
+    coordinate varies fastest, so that programs that run at the same time share a head's keys and values. With
+    `heavy_last` the first coordinate runs backwards: the programs with the most work start first, and none of them is
+    left for the end. Marks every `tile.dot` with the register tile of the function's `tile.schedule`.
+
+    Runs after `attn-expand`. Bit-preserving.
+
+    Example: `%m, %b = tile.coords sizes(%n) : index, index` becomes
+    ```mlir
+    %p = tile.program : index
+    %m = arith.remui %p, %n : index
+    %b = arith.divui %p, %n : index
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numDots", "dots", "Number of products annotated">];
+}
+
+def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
+  let summary = "Group row-wise operations into tile.fused";
+  let description = [{
+    Walks each block and gathers loads, stores, elementwise operations and reductions that share one iteration space
+    into `tile.fused`, as long as no operation reads a reduction of its own group. Constants, splats, index tiles and
+    broadcasts cost nothing to repeat: they are copied into every group that reads them. What is left outside is
+    products, transposes, loops and scalars.
+
+    Runs after `tile-apply-schedule` and before `convert-tile-to-vector`. Afterwards every operation on tiles is inside
+    a `tile.fused`, or is `tile.dot`, `tile.transpose` or `scf.for`. Bit-preserving: only the place of operations changes.
+  }];
+  let dependentDialects = ["::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numGroups", "groups", "Number of groups made">];
+}
+
+#endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The only place that orders passes. The JIT, tilewright-opt and the tests build the same pipelines from here.
+#ifndef TILEWRIGHT_PIPELINES_PIPELINES_H
+#define TILEWRIGHT_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+namespace mlir {
+class DialectRegistry;
+} // namespace mlir
+
+namespace tilewright {
+
+/// The stages of a compile that a user can look at, in order. Each names the IR after the passes up to it.
+enum class Stage { Attn, Tile, Schedule, Vector, Llvm };
+
+struct CpuPipelineOptions : public mlir::PassPipelineOptions<CpuPipelineOptions> {
+  Option<std::string> until{*this, "until",
+                            llvm::cl::desc("Stop after the stage tile, schedule, vector or llvm (default: llvm)"),
+                            llvm::cl::init("llvm")};
+};
+
+/// attn -> tile: score stages expanded into a tile program.
+void addTileStage(mlir::OpPassManager &pm);
+/// tile -> schedule: programs on a grid, products annotated, row-wise work grouped.
+void addScheduleStage(mlir::OpPassManager &pm);
+/// schedule -> vector: native vectors, scratch buffers, the CPU kernel ABI.
+void addVectorStage(mlir::OpPassManager &pm);
+/// vector -> llvm: the LLVM dialect, ready for translation.
+void addLlvmStage(mlir::OpPassManager &pm);
+
+/// All stages up to and including `until`.
+void buildCpuPipeline(mlir::OpPassManager &pm, const CpuPipelineOptions &options);
+
+/// Dialects and interfaces that the pipelines and the translation to LLVM IR need.
+void registerDialects(mlir::DialectRegistry &registry);
+/// All passes and pipelines, for command lines (tilewright-opt). Global; the JIT never calls it.
+void registerPassesAndPipelines();
+
+} // namespace tilewright
+
+#endif // TILEWRIGHT_PIPELINES_PIPELINES_H

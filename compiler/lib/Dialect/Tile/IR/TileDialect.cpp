@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Registration, types and attributes of the tile dialect. Operations' verifiers are in TileOps.cpp.
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "tilewright/Target/CpuLevel.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace tilewright::tile;
+
+#include "tilewright/Dialect/Tile/IR/TileDialect.cpp.inc"
+#include "tilewright/Dialect/Tile/IR/TileEnums.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "tilewright/Dialect/Tile/IR/TileTypes.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "tilewright/Dialect/Tile/IR/TileAttributes.cpp.inc"
+
+void TileDialect::initialize() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "tilewright/Dialect/Tile/IR/TileTypes.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "tilewright/Dialect/Tile/IR/TileAttributes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "tilewright/Dialect/Tile/IR/TileOps.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// !tile.view<rank x type[, unit]>
+//===----------------------------------------------------------------------===//
+
+Type ViewType::parse(AsmParser &parser) {
+  unsigned rank = 0;
+  Type element;
+  bool unit = false;
+  SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseInteger(rank) || parser.parseKeyword("x") || parser.parseType(element)) {
+    return {};
+  }
+  if (succeeded(parser.parseOptionalComma())) {
+    if (parser.parseKeyword("unit")) {
+      return {};
+    }
+    unit = true;
+  }
+  if (parser.parseGreater()) {
+    return {};
+  }
+  return getChecked([&] { return parser.emitError(loc); }, parser.getContext(), rank, element, unit);
+}
+
+void ViewType::print(AsmPrinter &printer) const {
+  printer << "<" << getRank() << " x " << getElementType() << (getUnit() ? ", unit" : "") << ">";
+}
+
+LogicalResult ViewType::verify(function_ref<InFlightDiagnostic()> emitError, unsigned rank, Type elementType,
+                               bool unit) {
+  if (rank != 1 && rank != 2) {
+    return emitError() << "expected a view of rank 1 or 2, got " << rank;
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, Orientation orientation,
+                                   int64_t blockM, int64_t blockN, int64_t microRows, int64_t microVectors) {
+  for (const auto &[name, value] : {std::pair{"block m", blockM}, {"block n", blockN}}) {
+    if (value < 16 || value > 512 || value % 16 != 0) {
+      return emitError() << "expected " << name << " to be a multiple of 16 within 16..512, got " << value;
+    }
+  }
+  if (microRows < 1 || microRows > 16) {
+    return emitError() << "expected micro rows within 1..16, got " << microRows;
+  }
+  if (microVectors < 1 || microVectors > 8) {
+    return emitError() << "expected micro vectors within 1..8, got " << microVectors;
+  }
+  return success();
+}
+
+LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef level) {
+  if (!tilewright::parseCpuLevel(std::string_view(level))) {
+    return emitError() << "expected x86-64-v2, x86-64-v3 or x86-64-v4, got \"" << level << "\"";
+  }
+  return success();
+}

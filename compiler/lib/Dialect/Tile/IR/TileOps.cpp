@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Verifiers of the tile dialect. Each message starts with the number of the constraint in TileOps.td that it checks.
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace tilewright::tile;
+
+#define GET_OP_CLASSES
+#include "tilewright/Dialect/Tile/IR/TileOps.cpp.inc"
+
+LogicalResult CoordsOp::verify() {
+  if (getCoords().size() != getSizes().size() + 1) {
+    return emitOpError("tile.coords-C1: expected ")
+           << getSizes().size() + 1 << " results for " << getSizes().size() << " sizes, got " << getCoords().size();
+  }
+  return success();
+}
+
+LogicalResult ViewOp::verify() {
+  unsigned rank = getView().getType().getRank();
+  if (getSizes().size() != rank || getStrides().size() != rank) {
+    return emitOpError("tile.view-C1: expected ") << rank << " sizes and strides, got " << getSizes().size() << " and "
+                                                  << getStrides().size();
+  }
+  if (getBase().getType().getElementType() != getView().getType().getElementType()) {
+    return emitOpError("tile.view-C2: expected a view of ")
+           << getBase().getType().getElementType() << ", got " << getView().getType().getElementType();
+  }
+  return success();
+}
+
+/// Shared by load and store: the access fits the view.
+static LogicalResult verifyAccess(Operation *op, StringRef constraint, ViewType view, unsigned indices,
+                                  ArrayRef<bool> bounds, RankedTensorType tile) {
+  if (indices != view.getRank() || bounds.size() != view.getRank()) {
+    return op->emitOpError(constraint) << ": expected " << view.getRank() << " indices and bounds, got " << indices
+                                       << " and " << bounds.size();
+  }
+  if (tile.getRank() != view.getRank() || tile.getElementType() != view.getElementType()) {
+    return op->emitOpError(constraint) << ": expected a tile of rank " << view.getRank() << " and element type "
+                                       << view.getElementType() << ", got " << tile;
+  }
+  return success();
+}
+
+LogicalResult LoadOp::verify() {
+  return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(),
+                      cast<RankedTensorType>(getTile().getType()));
+}
+
+LogicalResult StoreOp::verify() {
+  return verifyAccess(*this, "tile.store-C1", getView().getType(), getIndices().size(), getBounds(),
+                      cast<RankedTensorType>(getTile().getType()));
+}
+
+LogicalResult LoadScalarOp::verify() {
+  ViewType view = getView().getType();
+  if (getIndices().size() != view.getRank() || getValue().getType() != view.getElementType()) {
+    return emitOpError("tile.load_scalar-C1: expected ")
+           << view.getRank() << " indices and a result of " << view.getElementType() << ", got "
+           << getIndices().size() << " and " << getValue().getType();
+  }
+  return success();
+}
+
+LogicalResult DotOp::verify() {
+  auto a = cast<RankedTensorType>(getA().getType());
+  auto b = cast<RankedTensorType>(getB().getType());
+  auto acc = cast<RankedTensorType>(getAcc().getType());
+  if (a.getRank() != 2 || b.getRank() != 2 || acc.getRank() != 2 || a.getElementType() != b.getElementType()) {
+    return emitOpError("tile.dot-C1: expected rank-2 operands, a and b of one element type, got ")
+           << a << ", " << b << " and " << acc;
+  }
+  int64_t m = a.getDimSize(getTransA() ? 1 : 0), ka = a.getDimSize(getTransA() ? 0 : 1);
+  int64_t kb = b.getDimSize(getTransB() ? 1 : 0), n = b.getDimSize(getTransB() ? 0 : 1);
+  if (ka != kb || acc.getDimSize(0) != m || acc.getDimSize(1) != n) {
+    return emitOpError("tile.dot-C1: expected (M x K) (K x N) -> (M x N), got (")
+           << m << " x " << ka << ") (" << kb << " x " << n << ") -> (" << acc.getDimSize(0) << " x "
+           << acc.getDimSize(1) << ")";
+  }
+  return success();
+}
+
+LogicalResult TransposeOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto result = cast<RankedTensorType>(getResult().getType());
+  if (source.getRank() != 2 || result.getRank() != 2 || source.getElementType() != result.getElementType() ||
+      source.getDimSize(0) != result.getDimSize(1) || source.getDimSize(1) != result.getDimSize(0)) {
+    return emitOpError("tile.transpose-C1: expected the result to be the operand's shape reversed, got ")
+           << source << " -> " << result;
+  }
+  return success();
+}
+
+/// `vector` is `tile` without dimension `axis`.
+static bool dropsAxis(RankedTensorType tile, RankedTensorType vector, int64_t axis) {
+  return tile.getRank() == 2 && vector.getRank() == 1 && (axis == 0 || axis == 1) &&
+         tile.getDimSize(1 - axis) == vector.getDimSize(0) && tile.getElementType() == vector.getElementType();
+}
+
+LogicalResult ReduceOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto result = cast<RankedTensorType>(getResult().getType());
+  if (!dropsAxis(source, result, static_cast<int64_t>(getAxis()))) {
+    return emitOpError("tile.reduce-C1: expected the operand without dimension ")
+           << getAxis() << " as the result, got " << source << " -> " << result;
+  }
+  return success();
+}
+
+LogicalResult BroadcastOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto result = cast<RankedTensorType>(getResult().getType());
+  if (!dropsAxis(result, source, static_cast<int64_t>(getAxis()))) {
+    return emitOpError("tile.broadcast-C1: expected the result without dimension ")
+           << getAxis() << " as the operand, got " << source << " -> " << result;
+  }
+  return success();
+}
+
+LogicalResult IndexOp::verify() {
+  int64_t rank = cast<RankedTensorType>(getResult().getType()).getRank();
+  if (static_cast<int64_t>(getAxis()) >= rank) {
+    return emitOpError("tile.index-C1: expected an axis below ") << rank << ", got " << getAxis();
+  }
+  return success();
+}
+
+LogicalResult FusedOp::verify() {
+  if (getShape().empty() || getShape().size() > 2) {
+    return emitOpError("tile.fused-C1: expected one or two dimensions, got ") << getShape().size();
+  }
+  auto yield = dyn_cast<YieldOp>(getBody().front().getTerminator());
+  if (!yield || yield.getOperandTypes() != getResultTypes()) {
+    return emitOpError("tile.fused-C2: expected tile.yield of ") << getResultTypes();
+  }
+  return success();
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tile-apply-schedule: program coordinates become arithmetic on a linear program number, products get their register
+// tile. See Passes.td.
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "tilewright/Dialect/Tile/Transforms/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace tilewright::tile {
+#define GEN_PASS_DEF_TILEAPPLYSCHEDULE
+#include "tilewright/Dialect/Tile/Transforms/Passes.h.inc"
+} // namespace tilewright::tile
+
+#define DEBUG_TYPE "tile-apply-schedule"
+
+using namespace mlir;
+using namespace tilewright::tile;
+
+namespace {
+
+/// Mixed-radix digits of the program number, first coordinate fastest.
+void placeOnLinearGrid(CoordsOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value rest = ProgramOp::create(b, b.getIndexType());
+  SmallVector<Value> coords;
+  for (Value size : op.getSizes()) {
+    coords.push_back(arith::RemUIOp::create(b, rest, size));
+    rest = arith::DivUIOp::create(b, rest, size);
+  }
+  coords.push_back(rest);
+  if (op.getHeavyLast() && !op.getSizes().empty()) {
+    Value last = arith::SubIOp::create(b, op.getSizes()[0], arith::ConstantIndexOp::create(b, 1));
+    coords[0] = arith::SubIOp::create(b, last, coords[0]);
+  }
+  op.replaceAllUsesWith(coords);
+  op.erase();
+}
+
+class TileApplySchedulePass : public tilewright::tile::impl::TileApplyScheduleBase<TileApplySchedulePass> {
+public:
+  void runOnOperation() override {
+    func::FuncOp func = getOperation();
+    if (!func->hasAttr(kKernelAttr)) {
+      return;
+    }
+    auto schedule = func->getAttrOfType<ScheduleAttr>(kScheduleAttr);
+    if (!schedule) {
+      func.emitOpError("expected the attribute ") << kScheduleAttr << " (#tile.schedule)";
+      return signalPassFailure();
+    }
+    SmallVector<CoordsOp> coords;
+    func.walk([&](CoordsOp op) { coords.push_back(op); });
+    for (CoordsOp op : coords) {
+      placeOnLinearGrid(op);
+    }
+    func.walk([&](DotOp op) {
+      op.setMicro(ArrayRef<int64_t>{schedule.getMicroRows(), schedule.getMicroVectors()});
+      ++numDots;
+    });
+  }
+};
+
+} // namespace

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which key blocks a block of query rows visits. Every structured mask is, for row i, an interval [lo(i), hi(i)) of
+// visible key columns; over a block of rows it is summed up by the extremes of lo and hi, and the key blocks fall into
+//     skipped | partial | full | partial | skipped.
+//
+// These templates are the only place that computes it. `Int` is int64_t in tests, in block maps and on the host, and an
+// IR-building integer (IrIndex) inside generated kernels, so what is tested exhaustively is what runs.
+// An Int needs + - *, the free functions minOf, maxOf, and floorDiv / ceilDiv by a positive constant, found by ADL.
+#ifndef TILEWRIGHT_KERNELS_BLOCKRANGES_H
+#define TILEWRIGHT_KERNELS_BLOCKRANGES_H
+
+#include <algorithm>
+#include <cstdint>
+
+namespace tilewright::kernels {
+
+inline int64_t minOf(int64_t a, int64_t b) { return std::min(a, b); }
+inline int64_t maxOf(int64_t a, int64_t b) { return std::max(a, b); }
+/// Operands are never negative where these are called, so truncation is flooring.
+inline int64_t floorDiv(int64_t a, int64_t divisor) { return a / divisor; }
+inline int64_t ceilDiv(int64_t a, int64_t divisor) { return (a + (divisor - 1)) / divisor; }
+
+/// First hidden key column of query row i under the causal mask (semantics A2): min(seqlen_k, i + o + 1), at least 0.
+template <typename Int> Int causalLimit(Int row, Int offset, Int seqlenK) {
+  return maxOf(minOf(row + offset + 1, seqlenK), seqlenK - seqlenK);
+}
+
+/// First hidden key column under a GLM mask (semantics A4): the causal limit, raised to `end`, the break point or the
+/// largest end of the pairs that hold row i. `end` is clamped to [0, seqlen_k] here, whatever the caller passes.
+template <typename Int> Int glmLimit(Int causal, Int end, Int seqlenK) {
+  return maxOf(causal, minOf(end, seqlenK));
+}
+
+/// Extremes of lo and hi over the valid rows of a row block, all within [0, seqlen_k].
+template <typename Int> struct RowBounds {
+  Int loMin, loMax, hiMin, hiMax;
+};
+
+/// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
+/// Always begin <= fullBegin <= fullEnd <= end.
+template <typename Int> struct KeyBlockRanges {
+  Int begin, fullBegin, fullEnd, end;
+};
+
+template <typename Int> KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN) {
+  Int begin = floorDiv(rows.loMin, blockN);
+  // No column is in any row's interval when hiMax <= loMin: end falls back to begin.
+  Int end = maxOf(ceilDiv(rows.hiMax, blockN), begin);
+  Int fullBegin = minOf(ceilDiv(rows.loMax, blockN), end);
+  Int fullEnd = maxOf(minOf(floorDiv(rows.hiMin, blockN), end), fullBegin);
+  return {begin, fullBegin, fullEnd, end};
+}
+
+} // namespace tilewright::kernels
+
+#endif // TILEWRIGHT_KERNELS_BLOCKRANGES_H

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The argument list of every generated kernel, in order. The compiler builds the kernel's signature from it and the
+// runtime packs launch arguments by it, so the two cannot disagree.
+//
+// A CPU kernel is `void kernel(const uint64_t *slots, int64_t program, void *scratch)`: it computes one program
+// (a row block of one head of one batch entry). Each argument fills 8-byte slots: a tensor its base pointer and then
+// one stride (in elements) a dimension, an int64 one slot, a float32 the low half of one slot.
+#ifndef TILEWRIGHT_KERNELS_KERNELARGUMENTS_H
+#define TILEWRIGHT_KERNELS_KERNELARGUMENTS_H
+
+#include "tilewright/Dialect/Attn/IR/AttnEnums.h"
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace tilewright::kernels {
+
+enum class KernelKind : uint8_t {
+  Forward = 0,  ///< attention forward; programs = batch * heads * ceil(seqlen_q / blockM)
+  RowLimits = 1 ///< packed GLM pairs to one limit a row; programs = batch * ceil(seqlen_q / blockM)
+};
+
+enum class ArgId : uint8_t {
+  Q, K, V, Out, // (batch, seqlen, heads, head_dim) of the key's element type
+  Lse,          // (batch, heads, seqlen_q) float32; base may be null when WriteLse is 0
+  GlmBreak,     // (batch) int32
+  RowLimits,    // (batch, seqlen_q) int32: first hidden key column of each row
+  GlmPairs,     // (batch, 2, pairs) int32
+  Scale,        // float32 softmax scale
+  SeqlenQ, SeqlenK, Heads, Batch,
+  HeadsPerKv,   // heads / heads_k
+  CausalOffset, // o: 0 for top_left, seqlen_k - seqlen_q for bottom_right
+  WriteLse,     // 0 or 1
+  Pairs         // N of GlmPairs
+};
+
+enum class ArgType : uint8_t { Tensor, Int64, Float32 };
+
+struct ArgInfo {
+  ArgId id;
+  std::string_view name;
+  ArgType type;
+  uint8_t rank; ///< of a tensor; 0 otherwise
+
+  constexpr unsigned slots() const { return type == ArgType::Tensor ? 1u + rank : 1u; }
+};
+
+const ArgInfo &argInfo(ArgId id);
+
+/// The arguments of a kernel, in order. `mask` matters for Forward only.
+std::span<const ArgId> kernelArguments(KernelKind kind, attn::MaskKind mask);
+
+} // namespace tilewright::kernels
+
+#endif // TILEWRIGHT_KERNELS_KERNELARGUMENTS_H

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The builder that tile programs are written with: an MLIR builder with short names for the operations of a tile
+// program, and integers (IrInt) that the templates of BlockRanges.h compute with inside generated code.
+#ifndef TILEWRIGHT_KERNELS_PROGRAMBUILDER_H
+#define TILEWRIGHT_KERNELS_PROGRAMBUILDER_H
+
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace tilewright::kernels {
+
+/// A tensor argument of a kernel: base pointer and one stride (index, in elements) a dimension. `unit`: the innermost
+/// stride is 1, as the type of the argument promised.
+struct TensorArg {
+  mlir::Value base;
+  llvm::SmallVector<mlir::Value, 4> strides;
+  bool unit = false;
+
+  explicit operator bool() const { return static_cast<bool>(base); }
+};
+
+class ProgramBuilder : public mlir::ImplicitLocOpBuilder {
+public:
+  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+
+  mlir::RankedTensorType tileType(llvm::ArrayRef<int64_t> shape, mlir::Type element) {
+    return mlir::RankedTensorType::get(shape, element);
+  }
+
+  mlir::Value indexConstant(int64_t value);
+  /// `value` in every element of a tile of float32, or a tile of i32.
+  mlir::Value fill(llvm::ArrayRef<int64_t> shape, float value);
+  /// An integer of `type`: index, i32, i64, or a tile of i32 filled with it.
+  mlir::Value intLike(mlir::Type type, int64_t value);
+  mlir::Value toIndex(mlir::Value integer);
+  mlir::Value toI32(mlir::Value index);
+
+  mlir::Value add(mlir::Value a, mlir::Value b); ///< integers or floats, scalars or tiles
+  mlir::Value sub(mlir::Value a, mlir::Value b);
+  mlir::Value mul(mlir::Value a, mlir::Value b);
+  /// Larger of two float tiles; where `a` is NaN the result is `b`.
+  mlir::Value maxKeepSecond(mlir::Value a, mlir::Value b);
+  mlir::Value divF(mlir::Value a, mlir::Value b);
+  mlir::Value equalF(mlir::Value a, mlir::Value b); ///< ordered
+  mlir::Value lessI(mlir::Value a, mlir::Value b);  ///< signed
+  mlir::Value andI(mlir::Value a, mlir::Value b);
+  mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b);
+  mlir::Value widen(mlir::Value tile);                      ///< to float32; float32 tiles stay as they are
+  mlir::Value narrow(mlir::Value tile, mlir::Type element); ///< from float32, to nearest even
+
+  mlir::Value splat(mlir::Value scalar, llvm::ArrayRef<int64_t> shape);
+  mlir::Value broadcast(mlir::Value vector, int64_t axis, llvm::ArrayRef<int64_t> shape);
+  mlir::Value reduce(tile::ReduceKind kind, mlir::Value source, int64_t axis);
+  mlir::Value dot(mlir::Value a, mlir::Value b, mlir::Value acc, bool transA, bool transB);
+  mlir::Value transpose(mlir::Value source);
+  mlir::Value exp2(mlir::Value source) { return tile::Exp2Op::create(*this, source.getType(), source); }
+  mlir::Value log2(mlir::Value source) { return tile::Log2Op::create(*this, source.getType(), source); }
+
+  /// The view of `arg` in which `fixed` leading-order coordinates are set: dimension dims[0] (and dims[1]) of the tensor
+  /// become the view's, `coordinates` (dimension, index) pairs fix the others.
+  mlir::Value view(const TensorArg &arg, llvm::ArrayRef<unsigned> dims, mlir::ValueRange sizes,
+                   llvm::ArrayRef<std::pair<unsigned, mlir::Value>> coordinates);
+  mlir::Value load(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
+                   llvm::ArrayRef<int64_t> shape);
+  void store(mlir::Value tile, mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds);
+  mlir::Value loadScalar(mlir::Value view, mlir::ValueRange indices);
+};
+
+/// An integer in generated code, with the operators that BlockRanges.h needs: an index, or a tile of i32 on which the
+/// same formula works element by element.
+struct IrInt {
+  ProgramBuilder *builder;
+  mlir::Value value;
+};
+
+IrInt operator+(IrInt a, IrInt b);
+IrInt operator+(IrInt a, int64_t b);
+IrInt operator-(IrInt a, IrInt b);
+IrInt minOf(IrInt a, IrInt b);
+IrInt maxOf(IrInt a, IrInt b);
+IrInt floorDiv(IrInt a, int64_t divisor);
+IrInt ceilDiv(IrInt a, int64_t divisor);
+
+} // namespace tilewright::kernels
+
+#endif // TILEWRIGHT_KERNELS_PROGRAMBUILDER_H

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The tile programs: what `attn-expand` replaces an attn operation by. Each takes the kernel's arguments as values at the
+// builder's insertion point and emits the body of one program.
+#ifndef TILEWRIGHT_KERNELS_PROGRAMS_H
+#define TILEWRIGHT_KERNELS_PROGRAMS_H
+
+#include "tilewright/Dialect/Attn/IR/Attn.h"
+#include "tilewright/kernels/ProgramBuilder.h"
+
+namespace tilewright::kernels {
+
+/// attn.forward. Scalars are of type index, but scale (f32).
+struct ForwardProgram {
+  TensorArg q, k, v, out, lse, limits;
+  mlir::Value scale, seqlenQ, seqlenK, heads, headsPerKv, causalOffset, writeLse;
+  int64_t headDim = 0, headDimV = 0;
+  attn::MaskKind mask = attn::MaskKind::None;
+  bool evenM = false, evenN = false;
+};
+void buildForward(ProgramBuilder &builder, const ForwardProgram &program, tile::ScheduleAttr schedule);
+
+/// attn.row_limits.
+struct RowLimitsProgram {
+  TensorArg pairs, limits;
+  mlir::Value seqlenQ, seqlenK, causalOffset, count;
+  bool evenM = false;
+};
+void buildRowLimits(ProgramBuilder &builder, const RowLimitsProgram &program, tile::ScheduleAttr schedule);
+
+} // namespace tilewright::kernels
+
+#endif // TILEWRIGHT_KERNELS_PROGRAMS_H

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Score stages: each feature's contribution to the score tile, one file and one class a feature (kernels/stages/). Every
+// tile program walks the same list, in the order of the contract (semantics A1): scale first, masks last.
+//
+// A stage never assumes what the rows of a score tile are. It sees the scores and two index tiles of the same shape,
+// and what belongs to a query is a rank-1 tile that the context broadcasts along the right axis.
+#ifndef TILEWRIGHT_KERNELS_SCORESTAGE_H
+#define TILEWRIGHT_KERNELS_SCORESTAGE_H
+
+#include "tilewright/Dialect/Attn/IR/Attn.h"
+#include "tilewright/kernels/BlockRanges.h"
+#include "tilewright/kernels/ProgramBuilder.h"
+#include <memory>
+#include <vector>
+
+namespace tilewright::kernels {
+
+/// What stages may read of the program they are part of. Scalars are of type index.
+struct ProgramContext {
+  ProgramContext(ProgramBuilder &builder, tile::ScheduleAttr schedule) : b(builder), schedule(schedule) {}
+
+  ProgramBuilder &b;
+  tile::ScheduleAttr schedule;
+  mlir::Value batch;         ///< this program's batch entry
+  mlir::Value firstRow;      ///< its first query row
+  mlir::Value lastRow;       ///< its last query row inside the sequence
+  mlir::Value finalRow;      ///< the sequence's last query row: seqlen_q - 1
+  mlir::Value seqlenQ, seqlenK;
+  mlir::Value causalOffset;
+  mlir::Value scale;         ///< f32
+  TensorArg limits;          ///< break points or row limits, if the mask has them
+  bool evenM = false;
+
+  bool keysAreRows() const { return schedule.getOrientation() == tile::Orientation::KeysByQueries; }
+  /// Axis of a score tile along which keys lie: the one that row statistics reduce.
+  int64_t keyAxis() const { return keysAreRows() ? 0 : 1; }
+  llvm::SmallVector<int64_t, 2> scoreShape() const {
+    return keysAreRows() ? llvm::SmallVector<int64_t, 2>{schedule.getBlockN(), schedule.getBlockM()}
+                         : llvm::SmallVector<int64_t, 2>{schedule.getBlockM(), schedule.getBlockN()};
+  }
+  /// A value a query, repeated for every key.
+  mlir::Value broadcastQueries(mlir::Value perQuery) const { return b.broadcast(perQuery, keyAxis(), scoreShape()); }
+  /// This program's query rows as a rank-1 tile of i32.
+  mlir::Value queryRows() const {
+    return tile::IndexOp::create(b, b.tileType({schedule.getBlockM()}, b.getI32Type()), b.toI32(firstRow), 0);
+  }
+  IrInt integer(mlir::Value value) const { return {&b, value}; }
+  /// An index scalar as a rank-1 i32 tile over this program's query rows.
+  IrInt perQuery(mlir::Value scalar) const { return {&b, b.splat(b.toI32(scalar), {schedule.getBlockM()})}; }
+};
+
+/// A block of scores under construction.
+struct ScoreTile {
+  mlir::Value scores; ///< f32
+  mlir::Value keys;   ///< key column of each element, i32
+};
+
+class ScoreStage {
+public:
+  virtual ~ScoreStage();
+  virtual llvm::StringRef name() const = 0;
+  /// Loads what the stage needs once a program, ahead of the block loops.
+  virtual void begin(ProgramContext &context) {}
+  /// The scores with this stage's contribution, in every block. Default: unchanged.
+  virtual mlir::Value score(ProgramContext &context, const ScoreTile &tile) { return tile.scores; }
+  /// Which elements are visible (i1 tile), in partial blocks only; null if the stage hides nothing.
+  virtual mlir::Value visible(ProgramContext &context, const ScoreTile &tile) { return {}; }
+};
+
+/// A stage whose mask is, for each row, the interval [0, limit(row)) of key columns. There is exactly one in a program.
+/// The limit does not decrease with the row, so the extremes over a row block are those of its first and last row.
+class IntervalMask : public ScoreStage {
+public:
+  /// First hidden key column of one row (an index inside the sequence), as an index.
+  virtual IrInt limitOf(ProgramContext &context, mlir::Value row) = 0;
+  /// The same for all rows of this program: rank-1 i32 tile. Rows past the sequence get any value.
+  virtual mlir::Value limits(ProgramContext &context) = 0;
+
+  void begin(ProgramContext &context) override { perQuery_ = limits(context); }
+  mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override {
+    return context.b.lessI(tile.keys, context.broadcastQueries(perQuery_));
+  }
+  /// Key blocks that this program visits, by the one definition in BlockRanges.h.
+  KeyBlockRanges<IrInt> ranges(ProgramContext &context);
+
+private:
+  mlir::Value perQuery_;
+};
+
+std::unique_ptr<ScoreStage> makeScaleStage();
+std::unique_ptr<IntervalMask> makeSequenceEndMask();
+std::unique_ptr<IntervalMask> makeCausalMask();
+std::unique_ptr<IntervalMask> makeGlmBreakMask();
+std::unique_ptr<IntervalMask> makeGlmPackedMask();
+
+/// The stages of a problem in the order of the contract, and the one among them that bounds the block loop.
+struct StageList {
+  std::vector<std::unique_ptr<ScoreStage>> stages;
+  IntervalMask *interval = nullptr;
+};
+StageList makeStages(attn::MaskKind mask);
+
+} // namespace tilewright::kernels
+
+#endif // TILEWRIGHT_KERNELS_SCORESTAGE_H

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The forward tile program: online softmax over key blocks (Milakov and Gimelshein, "Online normalizer calculation for
+// softmax", 2018; blocked as in FlashAttention). For a block of query rows it keeps the row maximum m, the row sum l of
+// exp(L - m) and the unnormalised output, and rescales the latter two when m grows.
+//
+// Score tiles stand in either orientation. With queries as rows the program is S = Q K^T, O += P V; with keys as rows
+// it is S^T = K Q^T, O^T += V^T P^T, and Q and O are transposed once a program. Statistics are rank-1 tiles over queries
+// in both, so nothing else differs.
+#include "tilewright/kernels/Programs.h"
+#include "tilewright/kernels/ScoreStage.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include <limits>
+#include <numbers>
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::kernels;
+
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+/// Loop-carried state of a row block.
+struct Softmax {
+  Value m;   ///< row maximum of the scores so far, (block_m), -inf before any
+  Value l;   ///< row sum of exp(score - m), (block_m)
+  Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
+};
+
+class Forward {
+public:
+  Forward(ProgramBuilder &b, const ForwardProgram &p, tile::ScheduleAttr schedule)
+      : b(b), p(p), schedule(schedule), blockM(schedule.getBlockM()), blockN(schedule.getBlockN()),
+        stages(makeStages(p.mask)), context(b, schedule) {}
+
+  void build();
+
+private:
+  void placeProgram();
+  Value loadQueries();
+  Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
+  Value scores(Value queries, Value firstKey, bool masked);
+  Softmax step(const Softmax &state, Value queries, Value firstKey, bool masked);
+  Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked);
+  void store(const Softmax &state);
+
+  bool keysAreRows() const { return context.keysAreRows(); }
+  SmallVector<int64_t, 2> outputShape() const {
+    return keysAreRows() ? SmallVector<int64_t, 2>{p.headDimV, blockM} : SmallVector<int64_t, 2>{blockM, p.headDimV};
+  }
+
+  ProgramBuilder &b;
+  const ForwardProgram &p;
+  tile::ScheduleAttr schedule;
+  int64_t blockM, blockN;
+  StageList stages;
+  ProgramContext context;
+  Value zero, head, kvHead, keys, values;
+};
+
+void Forward::placeProgram() {
+  zero = b.indexConstant(0);
+  Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
+  SmallVector<Type> types(3, b.getIndexType());
+  // Later rows see more under every mask but none, where the order is free.
+  auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks, p.heads},
+                                       /*heavy_last=*/p.mask != attn::MaskKind::None);
+  head = coords.getResult(1);
+  kvHead = arith::DivUIOp::create(b, head, p.headsPerKv);
+
+  Value one = b.indexConstant(1);
+  context.batch = coords.getResult(2);
+  context.firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
+  context.finalRow = b.sub(p.seqlenQ, one);
+  IrInt blockEnd = IrInt{&b, context.firstRow} + (blockM - 1);
+  context.lastRow = p.evenM ? blockEnd.value : minOf(blockEnd, {&b, context.finalRow}).value;
+  context.seqlenQ = p.seqlenQ;
+  context.seqlenK = p.seqlenK;
+  context.causalOffset = p.causalOffset;
+  context.scale = p.scale;
+  context.limits = p.limits;
+  context.evenM = p.evenM;
+}
+
+/// The query block as float32, transposed if keys are rows.
+Value Forward::loadQueries() {
+  Value view = b.view(p.q, {1, 3}, {p.seqlenQ, b.indexConstant(p.headDim)}, {{0, context.batch}, {2, head}});
+  Value queries = b.widen(b.load(view, {context.firstRow, zero}, {!p.evenM, false}, {blockM, p.headDim}));
+  return keysAreRows() ? b.transpose(queries) : queries;
+}
+
+/// A block of keys or values as float32. In masked blocks rows past the view's end read as 0, so that what lies there
+/// (another sequence, NaN, nothing) never enters a product.
+Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
+  return b.widen(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
+}
+
+Value Forward::scores(Value queries, Value firstKey, bool masked) {
+  Value block = loadKeyBlock(keys, firstKey, p.headDim, masked);
+  SmallVector<int64_t, 2> shape = context.scoreShape();
+  Value product = keysAreRows() ? b.dot(block, queries, b.fill(shape, 0.0f), false, false)
+                                : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
+  Value columns = tile::IndexOp::create(b, b.tileType(shape, b.getI32Type()), b.toI32(firstKey), context.keyAxis());
+  ScoreTile tile{product, columns};
+  for (const auto &stage : stages.stages) {
+    tile.scores = stage->score(context, tile);
+  }
+  if (masked) {
+    for (const auto &stage : stages.stages) {
+      if (Value visible = stage->visible(context, tile)) {
+        tile.scores = b.select(visible, tile.scores, b.fill(shape, -kInf));
+      }
+    }
+  }
+  return tile.scores;
+}
+
+Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool masked) {
+  Value log2e = b.fill({blockM}, std::numbers::log2e_v<float>);
+  SmallVector<int64_t, 2> shape = context.scoreShape();
+  Value s = scores(queries, firstKey, masked);
+
+  Value m = b.maxKeepSecond(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), state.m);
+  // A row that has seen nothing has m = -inf, and -inf - -inf would be NaN.
+  Value safe = b.select(b.equalF(m, b.fill({blockM}, -kInf)), b.fill({blockM}, 0.0f), m);
+  Value alpha = b.exp2(b.mul(b.sub(state.m, safe), log2e));
+  Value rescaledSum = b.mul(state.l, alpha);
+  // Subtract before scaling by log2(e): finite scores of any size keep finite differences (semantics A1).
+  Value difference = b.sub(s, context.broadcastQueries(safe));
+  Value probabilities = b.exp2(b.mul(difference, b.fill(shape, std::numbers::log2e_v<float>)));
+  Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
+
+  int64_t headAxis = keysAreRows() ? 0 : 1;
+  Value acc = b.mul(state.acc, b.broadcast(alpha, headAxis, outputShape()));
+  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  acc = keysAreRows() ? b.dot(block, probabilities, acc, true, false) : b.dot(probabilities, block, acc, false, false);
+  return {m, l, acc};
+}
+
+Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked) {
+  auto loop = scf::ForOp::create(b, begin.value, end.value, b.indexConstant(1),
+                                 ValueRange{state.m, state.l, state.acc});
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
+  ValueRange carried = loop.getRegionIterArgs();
+  Softmax next = step({carried[0], carried[1], carried[2]}, queries, firstKey, masked);
+  scf::YieldOp::create(b, ValueRange{next.m, next.l, next.acc});
+  return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
+}
+
+void Forward::store(const Softmax &state) {
+  // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
+  Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
+  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), b.divF(b.fill({blockM}, 1.0f), state.l));
+  Value out = b.mul(state.acc, b.broadcast(inverse, keysAreRows() ? 0 : 1, outputShape()));
+  if (keysAreRows()) {
+    out = b.transpose(out);
+  }
+  Value view = b.view(p.out, {1, 3}, {p.seqlenQ, b.indexConstant(p.headDimV)}, {{0, context.batch}, {2, head}});
+  out = b.narrow(out, cast<tile::ViewType>(view.getType()).getElementType());
+  b.store(out, view, {context.firstRow, zero}, {!p.evenM, false});
+
+  Value wanted = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, p.writeLse, zero);
+  auto ifOp = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
+  Value lse = b.select(empty, b.fill({blockM}, -kInf), b.add(state.m, logSum));
+  Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
+  b.store(lse, lseView, {context.firstRow}, {!p.evenM});
+}
+
+void Forward::build() {
+  placeProgram();
+  for (const auto &stage : stages.stages) {
+    stage->begin(context);
+  }
+  KeyBlockRanges<IrInt> ranges = stages.interval->ranges(context);
+
+  // Views of this head's keys and values end where the last row of the sequence stops seeing: no row sees what lies
+  // behind, so it is never read (semantics A5).
+  Value visibleEnd = stages.interval->limitOf(context, context.finalRow).value;
+  keys = b.view(p.k, {1, 3}, {visibleEnd, b.indexConstant(p.headDim)}, {{0, context.batch}, {2, kvHead}});
+  values = b.view(p.v, {1, 3}, {visibleEnd, b.indexConstant(p.headDimV)}, {{0, context.batch}, {2, kvHead}});
+
+  Value queries = loadQueries();
+  Softmax state{b.fill({blockM}, -kInf), b.fill({blockM}, 0.0f), b.fill(outputShape(), 0.0f)};
+  // Every mask so far has lower limit 0, so no partial block stands before the full ones.
+  state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, /*masked=*/false);
+  if (p.mask != attn::MaskKind::None || !p.evenN) {
+    state = loop(state, queries, ranges.fullEnd, ranges.end, /*masked=*/true);
+  }
+  store(state);
+}
+
+} // namespace
+
+void kernels::buildForward(ProgramBuilder &builder, const ForwardProgram &program, tile::ScheduleAttr schedule) {
+  Forward(builder, program, schedule).build();
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The functions of libtilewright_ffi.so, exported by TVM-FFI's calling convention as `__tvm_ffi_<name>`. Each one is
+// one call of Tilewright's C ABI. An engine travels as an integer handle; 0 is the process-wide default engine.
+//
+// Functions that describe an attention call share one argument list:
+//   q, k, v          tensors (batch, seqlen, heads, head_dim)
+//   out              tensor (batch, seqlen_q, heads, head_dim_v); may be None where nothing is computed
+//   lse              None, or float32 (batch, heads, seqlen_q)
+//   glm_mask         None, or int32 (batch,) or (batch, 2, N)
+//   softmax_scale    None (head_dim ** -0.5) or a float
+//   causal           bool
+//   causal_align     "bottom_right" or "top_left"
+#include "Convert.h"
+
+#include <tvm/ffi/container/array.h>
+#include <tvm/ffi/function.h>
+
+namespace tilewright::glue {
+namespace {
+
+using tvm::ffi::Any;
+using tvm::ffi::Array;
+using tvm::ffi::Bytes;
+using tvm::ffi::Optional;
+using tvm::ffi::String;
+using tvm::ffi::TensorView;
+
+TwEngine *toEngine(int64_t handle) { return reinterpret_cast<TwEngine *>(handle); }
+
+TwCausalAlign toAlign(const String &text) {
+  if (text == "bottom_right") {
+    return TW_ALIGN_BOTTOM_RIGHT;
+  }
+  if (text == "top_left") {
+    return TW_ALIGN_TOP_LEFT;
+  }
+  raise(TW_INVALID_ARGUMENT,
+        "causal_align: is \"" + std::string(text.data(), text.size()) + "\", must be \"bottom_right\" or \"top_left\"",
+        "causal_align");
+}
+
+/// An output that exists only as a description: what a caller who gives none would get, contiguous, without memory.
+TwTensor impliedOutput(const TwTensor &q, const TwTensor &v) {
+  TwTensor out = q;
+  out.data = nullptr;
+  out.shape[3] = v.rank == 4 ? v.shape[3] : 0;
+  out.strides[3] = 1;
+  for (int i = 2; i >= 0; --i) {
+    out.strides[i] = out.strides[i + 1] * (out.shape[i + 1] > 0 ? out.shape[i + 1] : 1);
+  }
+  return out;
+}
+
+TwForwardArgs toArgs(const TensorView &q, const TensorView &k, const TensorView &v, const Optional<TensorView> &out,
+                     const Optional<TensorView> &lse, const Optional<TensorView> &glmMask,
+                     const Optional<double> &softmaxScale, bool causal, const String &causalAlign) {
+  TwForwardArgs args{};
+  args.struct_size = sizeof(args);
+  args.q = toTensor("q", q);
+  args.k = toTensor("k", k);
+  args.v = toTensor("v", v);
+  args.out = out.has_value() ? toTensor("out", out.value()) : impliedOutput(args.q, args.v);
+  args.lse = toTensor("lse", lse);
+  args.glm_mask = toTensor("glm_mask", glmMask);
+  args.has_softmax_scale = softmaxScale.has_value();
+  args.softmax_scale = softmaxScale.value_or(0.0);
+  args.causal = causal;
+  args.causal_align = toAlign(causalAlign);
+  return args;
+}
+
+void forward(int64_t engine, TensorView q, TensorView k, TensorView v, TensorView out, Optional<TensorView> lse,
+             Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal, String causalAlign) {
+  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  check(tw_forward(toEngine(engine), &args));
+}
+
+void referenceForward(TensorView q, TensorView k, TensorView v, TensorView out, Optional<TensorView> lse,
+                      Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal, String causalAlign) {
+  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  check(tw_reference_forward(&args));
+}
+
+String forwardPlan(int64_t engine, TensorView q, TensorView k, TensorView v, Optional<TensorView> out,
+                   Optional<TensorView> lse, Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal,
+                   String causalAlign) {
+  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  TwString json{};
+  check(tw_forward_plan(toEngine(engine), &args, &json));
+  return takeString(json);
+}
+
+/// Returns [block_m, block_n]. `map`, if given, is uint8, contiguous, of at least batch * row blocks * key blocks.
+Array<int64_t> forwardBlockMap(int64_t engine, TensorView q, TensorView k, TensorView v, Optional<TensorView> out,
+                               Optional<TensorView> lse, Optional<TensorView> glmMask, Optional<double> softmaxScale,
+                               bool causal, String causalAlign, Optional<TensorView> map) {
+  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  uint8_t *data = nullptr;
+  size_t capacity = 0;
+  if (map.has_value()) {
+    const TensorView &view = map.value();
+    DLDataType dtype = view.dtype();
+    if (dtype.code != kDLUInt || dtype.bits != 8 || dtype.lanes != 1 || !view.IsContiguous()) {
+      raise(TW_INVALID_ARGUMENT, "map: must be a contiguous uint8 tensor", "map");
+    }
+    data = static_cast<uint8_t *>(view.data_ptr()) + view.byte_offset();
+    capacity = static_cast<size_t>(view.numel());
+  }
+  int64_t blockM = 0;
+  int64_t blockN = 0;
+  check(tw_forward_block_map(toEngine(engine), &args, &blockM, &blockN, data, capacity));
+  return {blockM, blockN};
+}
+
+int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t missPolicy, Optional<String> cpuLevel,
+                     Optional<String> schedule) {
+  TwEngineOptions options{};
+  options.struct_size = sizeof(options);
+  options.cache_dir = cacheDir.has_value() ? cacheDir.value().c_str() : nullptr;
+  options.num_threads = static_cast<int32_t>(numThreads);
+  options.miss_policy = static_cast<TwMissPolicy>(missPolicy);
+  options.cpu_level = cpuLevel.has_value() ? cpuLevel.value().c_str() : nullptr;
+  options.schedule = schedule.has_value() ? schedule.value().c_str() : nullptr;
+  TwEngine *engine = nullptr;
+  check(tw_engine_create(&options, &engine));
+  return reinterpret_cast<int64_t>(engine);
+}
+
+void engineDestroy(int64_t engine) { tw_engine_destroy(toEngine(engine)); }
+
+TwEngine *orDefault(int64_t handle) {
+  TwEngine *engine = toEngine(handle);
+  if (!engine) {
+    check(tw_engine_default(&engine));
+  }
+  return engine;
+}
+
+/// [memory_hits, disk_hits, compiles, bad_entries, compile_ms, load_ms]
+Array<Any> engineStats(int64_t engine) {
+  TwStats stats{};
+  stats.struct_size = sizeof(stats);
+  check(tw_engine_stats(orDefault(engine), &stats));
+  return {static_cast<int64_t>(stats.memory_hits), static_cast<int64_t>(stats.disk_hits),
+          static_cast<int64_t>(stats.compiles), static_cast<int64_t>(stats.bad_entries), stats.compile_ms,
+          stats.load_ms};
+}
+
+String engineEvents(int64_t engine) {
+  TwString json{};
+  check(tw_engine_events(orDefault(engine), &json));
+  return takeString(json);
+}
+
+/// [bytes of the stage, JSON of the milliseconds by stage]
+Array<Any> compileKey(String key, String stage) {
+  TwString output{};
+  TwString timings{};
+  check(tw_compile(key.c_str(), stage.c_str(), &output, &timings));
+  Bytes bytes = takeBytes(output);
+  return {bytes, takeString(timings)};
+}
+
+/// [canonical text, digest]
+Array<Any> keyCanonical(String key) {
+  TwString text{};
+  TwString digest{};
+  check(tw_key_canonical(key.c_str(), &text, &digest));
+  String canonical = takeString(text);
+  return {canonical, takeString(digest)};
+}
+
+String info(int64_t engine) {
+  TwString json{};
+  check(tw_info(orDefault(engine), &json));
+  return takeString(json);
+}
+
+String supportMatrix() {
+  TwString markdown{};
+  check(tw_support_matrix(&markdown));
+  return takeString(markdown);
+}
+
+String version() { return tw_version(); }
+String buildId() { return tw_build_id(); }
+String lastErrorArgument() { return lastArgument(); }
+
+} // namespace
+} // namespace tilewright::glue
+
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward, tilewright::glue::forward)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(reference_forward, tilewright::glue::referenceForward)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_plan, tilewright::glue::forwardPlan)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_block_map, tilewright::glue::forwardBlockMap)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_create, tilewright::glue::engineCreate)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_destroy, tilewright::glue::engineDestroy)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_stats, tilewright::glue::engineStats)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_events, tilewright::glue::engineEvents)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(compile, tilewright::glue::compileKey)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(key_canonical, tilewright::glue::keyCanonical)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(info, tilewright::glue::info)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(support_matrix, tilewright::glue::supportMatrix)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(version, tilewright::glue::version)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(build_id, tilewright::glue::buildId)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(last_error_argument, tilewright::glue::lastErrorArgument)

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Tilewright knows of NumPy arrays and torch tensors.
+
+Neither package is imported here. An array of theirs can only exist once the caller has imported them, so they are
+looked up among the loaded modules.
+
+Checked here is what the native side cannot see or name: the kind of object, types without a DLPack name, memory that is
+no plain CPU memory, gradients. Shapes, dtypes, strides and values are checked by the native side.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, Optional, Tuple, Union
+
+from . import _ffi
+from .errors import InvalidArgument, Unsupported
+
+_NUMPY_CODES = {"i": _ffi.DL_INT, "u": _ffi.DL_UINT, "f": _ffi.DL_FLOAT, "c": _ffi.DL_COMPLEX, "b": _ffi.DL_BOOL}
+_TORCH_TYPES = {
+    "torch.float32": (_ffi.DL_FLOAT, 32),
+    "torch.float16": (_ffi.DL_FLOAT, 16),
+    "torch.bfloat16": (_ffi.DL_BFLOAT, 16),
+    "torch.float64": (_ffi.DL_FLOAT, 64),
+    "torch.int8": (_ffi.DL_INT, 8),
+    "torch.int16": (_ffi.DL_INT, 16),
+    "torch.int32": (_ffi.DL_INT, 32),
+    "torch.int64": (_ffi.DL_INT, 64),
+    "torch.uint8": (_ffi.DL_UINT, 8),
+    "torch.bool": (_ffi.DL_BOOL, 8),
+    "torch.complex64": (_ffi.DL_COMPLEX, 64),
+    "torch.complex128": (_ffi.DL_COMPLEX, 128),
+}
+
+
+def _allowed(name: str) -> str:
+    return {"glm_mask": "int32", "lse": "float32"}.get(name, "one of float32, float16, bfloat16")
+
+
+def _type_name(value: Any) -> str:
+    cls = type(value)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+_numpy_types: Dict[Any, Tuple[int, int]] = {}  # dtype to DLPack code and element size
+
+
+def _numpy_type(name: str, dtype: Any) -> Tuple[int, int]:
+    found = _numpy_types.get(dtype)
+    if found is None:
+        if dtype.name == "bfloat16":
+            found = (_ffi.DL_BFLOAT, 2)
+        elif dtype.kind in _NUMPY_CODES and dtype.isnative:
+            found = (_NUMPY_CODES[dtype.kind], dtype.itemsize)
+        else:
+            order = "" if dtype.isnative else " of the other byte order"
+            raise InvalidArgument(f"{name}: dtype is {dtype.name}{order}, must be {_allowed(name)}", name)
+        _numpy_types[dtype] = found
+    return found
+
+
+class NumpyArrays:
+    """``numpy.ndarray`` of float32, float16, or bfloat16 by ml_dtypes; any strides; read-only inputs too."""
+
+    name = "numpy.ndarray"
+
+    def __init__(self, numpy: Any) -> None:
+        self._numpy = numpy
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, self._numpy.ndarray)
+
+    def tensor(self, name: str, array: Any) -> _ffi.Tensor:
+        """Describes ``array`` without a copy. The result does not keep the array's memory alive."""
+        masked = sys.modules.get("numpy.ma")
+        if masked is not None and isinstance(array, masked.MaskedArray):
+            raise InvalidArgument(
+                f"{name}: is a numpy.ma.MaskedArray, whose mask would be ignored, must be a numpy.ndarray", name
+            )
+        code, size = _numpy_type(name, array.dtype)
+        shape = array.shape
+        strides = []
+        for length, stride in zip(shape, array.strides):
+            if stride % size and length > 1:
+                raise InvalidArgument(
+                    f"{name}: strides {array.strides} (bytes) are not multiples of the element's {size} bytes", name
+                )
+            strides.append(stride // size)
+        address = array.__array_interface__["data"][0]
+        return _ffi.Tensor(address, code, size * 8, shape, strides)
+
+    def check_output(self, name: str, array: Any) -> None:
+        if not array.flags.writeable:
+            raise InvalidArgument(f"{name}: is read-only, must be a writable array", name)
+
+    def check_gradients(self, **arrays: Any) -> None:
+        """NumPy arrays have none."""
+
+    def empty(self, shape: Tuple[int, ...], like: Any, dtype: Optional[str] = None) -> Any:
+        """``dtype`` is a NumPy name; None: that of ``like``."""
+        return self._numpy.empty(shape, like.dtype if dtype is None else dtype)
+
+    def written(self, array: Any) -> None:
+        """Called after an array of the caller's was written."""
+
+    def forward(self, engine: int, arrays: Tuple[Any, ...], *rest: Any) -> None:
+        """The exported function ``forward``; ``arrays`` are q, k, v, out, lse, glm_mask, the last two may be None."""
+        _ffi.call("forward", engine, *self.describe(arrays), *rest)
+
+    def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:
+        names = ("q", "k", "v", "out", "lse", "glm_mask")
+        return tuple(None if array is None else self.tensor(name, array) for name, array in zip(names, arrays))
+
+
+class TorchTensors:
+    """``torch.Tensor`` on the CPU, strided; any strides."""
+
+    name = "torch.Tensor"
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, self._torch.Tensor)
+
+    def check(self, name: str, tensor: Any) -> Any:
+        """``tensor``, or the same memory without its gradient's history. Raises for what is no plain CPU memory."""
+        torch = self._torch
+        cls = type(tensor)
+        if cls is not torch.Tensor and cls.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+            raise InvalidArgument(f"{name}: is a {_type_name(tensor)}, must be a plain torch.Tensor", name)
+        if tensor.layout is not torch.strided:
+            raise InvalidArgument(f"{name}: layout is {tensor.layout}, must be torch.strided", name)
+        if tensor.device.type != "cpu":
+            raise Unsupported(
+                f"{name}: is on {tensor.device}; this version generates CPU code only: move the tensors to the CPU",
+                name,
+            )
+        if str(tensor.dtype) not in _TORCH_TYPES:
+            raise InvalidArgument(f"{name}: dtype is {tensor.dtype}, must be {_allowed(name)}", name)
+        if tensor.is_neg() or tensor.is_conj():
+            raise InvalidArgument(
+                f"{name}: is a negated or conjugated view, whose memory differs from its values, "
+                "must be a plain one: resolve_neg(), resolve_conj()",
+                name,
+            )
+        return tensor.detach() if tensor.requires_grad else tensor
+
+    def tensor(self, name: str, tensor: Any) -> _ffi.Tensor:
+        """Describes ``tensor`` without a copy. The result does not keep the tensor's memory alive."""
+        tensor = self.check(name, tensor)
+        code, bits = _TORCH_TYPES[str(tensor.dtype)]
+        return _ffi.Tensor(tensor.data_ptr(), code, bits, tuple(tensor.shape), tensor.stride())
+
+    def check_output(self, name: str, tensor: Any) -> None:
+        """Every torch tensor can be written."""
+
+    def check_gradients(self, **tensors: Any) -> None:
+        if not self._torch.is_grad_enabled():
+            return
+        for name, tensor in tensors.items():
+            if tensor is not None and tensor.requires_grad:
+                raise Unsupported(
+                    f"{name}: requires grad, but Tilewright has no backward pass yet: call under torch.no_grad(), or "
+                    f"pass {name}.detach()",
+                    name,
+                )
+
+    def empty(self, shape: Tuple[int, ...], like: Any, dtype: Optional[str] = None) -> Any:
+        """``dtype`` is a torch name; None: that of ``like``."""
+        return self._torch.empty(
+            shape, dtype=like.dtype if dtype is None else getattr(self._torch, dtype), device="cpu"
+        )
+
+    def written(self, tensor: Any) -> None:
+        # Autograd must notice if it had saved the old values.
+        increment = getattr(self._torch.autograd.graph, "increment_version", None)
+        if increment is not None and not tensor.is_inference():
+            increment(tensor)
+
+    def forward(self, engine: int, arrays: Tuple[Any, ...], *rest: Any) -> None:
+        """The exported function ``forward``; ``arrays`` are q, k, v, out, lse, glm_mask, the last two may be None."""
+        names = ("q", "k", "v", "out", "lse", "glm_mask")
+        tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
+        _ffi.torch_forward(engine, *tensors, *rest)
+
+    def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:
+        names = ("q", "k", "v", "out", "lse", "glm_mask")
+        return tuple(None if tensor is None else self.tensor(name, tensor) for name, tensor in zip(names, arrays))
+
+
+Arrays = Union[NumpyArrays, TorchTensors]
+
+
+def arrays_of(q: Any, **others: Any) -> Arrays:
+    """The handler for q's kind. The others must be of the same kind, or None.
+
+    Raises:
+        InvalidArgument: q is neither a NumPy array nor a torch tensor, or another argument is not of q's kind.
+    """
+    found: Optional[Arrays] = None
+    for module, attribute, handler in (("torch", "Tensor", TorchTensors), ("numpy", "ndarray", NumpyArrays)):
+        package = sys.modules.get(module)
+        cls = getattr(package, attribute, None)  # None as well while the package is still being imported
+        if cls is not None and isinstance(q, cls):
+            found = handler(package)
+            break
+    if found is None:
+        raise InvalidArgument(f"q: is a {_type_name(q)}, must be a numpy.ndarray or a torch.Tensor", "q")
+    for name, value in others.items():
+        if value is not None and not found.accepts(value):
+            raise InvalidArgument(
+                f"{name}: is a {_type_name(value)}, must be a {found.name}, as q is (one call, one kind of array)", name
+            )
+    return found

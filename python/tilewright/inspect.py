@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking inside: what a call would run, which blocks of the mask it skips, what a kernel's code looks like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from . import _ffi
+from ._arrays import arrays_of
+from .engine import Engine, Stats, default_engine
+from .errors import InvalidArgument
+from .functions import call_options, engine_handle
+
+__all__ = [
+    "BlockMap",
+    "Compiled",
+    "block_map",
+    "build_id",
+    "canonical_key",
+    "compile",
+    "events",
+    "info",
+    "native_version",
+    "plan",
+    "stats",
+    "support_matrix",
+]
+
+SKIPPED, PARTIAL, FULL = 0, 1, 2
+
+
+class BlockMap(NamedTuple):
+    """How the kernel treats each block of the score matrix.
+
+    ``kinds`` holds one byte a block, row-major over ``shape`` = (batch, row blocks, key blocks): SKIPPED (never
+    touched), PARTIAL (computed and masked) or FULL (computed without a mask).
+    """
+
+    block_m: int
+    block_n: int
+    shape: Tuple[int, int, int]
+    kinds: bytes
+
+    def count(self, kind: int) -> int:
+        """Number of blocks of a kind, over the whole batch."""
+        return self.kinds.count(kind)
+
+    def array(self) -> Any:
+        """``kinds`` as a NumPy array of ``shape``."""
+        import numpy
+
+        return numpy.frombuffer(self.kinds, numpy.uint8).reshape(self.shape)
+
+
+class Compiled(NamedTuple):
+    """One stage of a kernel's compilation."""
+
+    output: bytes  #: the stage's text (UTF-8), or machine code for "obj"
+    stage_ms: Dict[str, float]  #: milliseconds by stage, in order
+
+
+def plan(
+    q: Any,
+    k: Any,
+    v: Any,
+    causal: bool = False,
+    glm_mask: Optional[Any] = None,
+    softmax_scale: Optional[float] = None,
+    causal_align: str = "bottom_right",
+    *,
+    engine: Optional[Engine] = None,
+) -> Dict[str, Any]:
+    """The steps that :func:`tilewright.flash_attn_func` would run, without running or compiling them.
+
+    Arguments and errors are those of ``flash_attn_func``.
+
+    Returns:
+        ``{"steps": [{"key", "programs"}, ...], "workspace_bytes"}``.
+    """
+    handle, args = _describe(engine, q, k, v, glm_mask, softmax_scale, causal, causal_align)
+    return json.loads(_ffi.call("forward_plan", handle, *args))
+
+
+def block_map(
+    q: Any,
+    k: Any,
+    v: Any,
+    causal: bool = False,
+    glm_mask: Optional[Any] = None,
+    softmax_scale: Optional[float] = None,
+    causal_align: str = "bottom_right",
+    *,
+    engine: Optional[Engine] = None,
+) -> BlockMap:
+    """Which blocks of the score matrix :func:`tilewright.flash_attn_func` would skip, mask, or run unmasked.
+
+    Arguments and errors are those of ``flash_attn_func``.
+    """
+    handle, args = _describe(engine, q, k, v, glm_mask, softmax_scale, causal, causal_align)
+    block_m, block_n = _ffi.call("forward_block_map", handle, *args, None)
+    shape = (q.shape[0], -(-q.shape[1] // block_m), -(-k.shape[1] // block_n))
+    size = shape[0] * shape[1] * shape[2]
+    kinds = bytearray(size)
+    if size:
+        import ctypes
+
+        memory = (ctypes.c_uint8 * size).from_buffer(kinds)
+        buffer = _ffi.Tensor(ctypes.addressof(memory), _ffi.DL_UINT, 8, (size,), (1,))
+        _ffi.call("forward_block_map", handle, *args, buffer)
+    return BlockMap(block_m, block_n, shape, bytes(kinds))
+
+
+def compile(key: str, stage: str = "obj") -> Compiled:
+    """Compiles the kernel that ``key`` names up to ``stage``: attn, tile, schedule, vector, llvm or obj. Uses no cache.
+
+    Raises:
+        InvalidArgument: the key or the stage is wrong.
+        CompileError: it does not compile.
+    """
+    output, timings = _ffi.call("compile", _checked_text("key", key), _checked_text("stage", stage))
+    return Compiled(output, json.loads(timings))
+
+
+def canonical_key(key: str) -> Tuple[str, str]:
+    """The canonical form of a key's text, and its digest of 64 hex digits.
+
+    Raises:
+        InvalidArgument: the text names no kernel; the message says what is wrong with it.
+    """
+    text, digest = _ffi.call("key_canonical", _checked_text("key", key))
+    return text, digest
+
+
+def stats(engine: Optional[Engine] = None) -> Stats:
+    """:meth:`Engine.stats` of ``engine``, or of the process-wide engine."""
+    return (engine or default_engine()).stats()
+
+
+def events(engine: Optional[Engine] = None) -> List[Dict[str, Any]]:
+    """:meth:`Engine.events` of ``engine``, or of the process-wide engine."""
+    return (engine or default_engine()).events()
+
+
+def info(engine: Optional[Engine] = None) -> Dict[str, Any]:
+    """:meth:`Engine.info` of ``engine``, or of the process-wide engine."""
+    return (engine or default_engine()).info()
+
+
+def support_matrix() -> str:
+    """What is supported, as Markdown, printed from the table that the dispatcher reads."""
+    return _ffi.call("support_matrix")
+
+
+def native_version() -> str:
+    """Version of the loaded library."""
+    return _ffi.call("version")
+
+
+def build_id() -> str:
+    """Content hash of the loaded library; it is part of every kernel's key."""
+    return _ffi.call("build_id")
+
+
+def _checked_text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{name}: is a {type(value).__name__}, must be a str", name)
+    return value
+
+
+def _describe(engine: Any, q: Any, k: Any, v: Any, glm_mask: Any, softmax_scale: Any, causal: Any, causal_align: Any):
+    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask)
+    handle = engine_handle(engine)
+    options = call_options(softmax_scale, causal, causal_align)
+    return handle, (*arrays.describe((q, k, v, None, None, glm_mask)), *options)

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One forward call, checked: what the caller of the C ABI wants, without pointers. The data pointers travel beside it,
+// so that plans and block maps can be made for a problem that has no data.
+#ifndef TILEWRIGHT_RUNTIME_ATTENTIONPROBLEM_H
+#define TILEWRIGHT_RUNTIME_ATTENTIONPROBLEM_H
+
+#include "tilewright/runtime/KernelKey.h"
+#include "tilewright/tilewright.h"
+#include <array>
+#include <cstdint>
+
+namespace tilewright::runtime {
+
+struct AttentionProblem {
+  /// Of q, k and v. One of the types of the support matrix, or TW_FLOAT64 for the reference.
+  TwDType dtype = TW_FLOAT32;
+  TwDType outDtype = TW_FLOAT32; ///< dtype, or TW_FLOAT64 for the reference
+  TwDType lseDtype = TW_FLOAT32; ///< float32, or TW_FLOAT64 for the reference
+  attn::MaskKind mask = attn::MaskKind::None;
+  bool topLeft = false;  ///< query positions start at key position 0, else they end at the last key (semantics A2)
+  bool writeLse = false;
+  double scale = 1.0;    ///< softmax scale, resolved
+
+  int64_t batch = 0;
+  int64_t seqlenQ = 0;
+  int64_t seqlenK = 0;
+  int64_t heads = 0;
+  int64_t headsK = 1;
+  int64_t headDim = 1;
+  int64_t headDimV = 1;
+  int64_t pairs = 0; ///< N of packed GLM; 0 otherwise
+
+  /// Strides in elements. q, k, v, out: (batch, seqlen, heads, head_dim).
+  std::array<int64_t, 4> q{}, k{}, v{}, out{};
+  std::array<int64_t, 3> lse{}; ///< (batch, heads, seqlen_q)
+  std::array<int64_t, 3> glm{}; ///< (batch) for GlmBreak, (batch, 2, N) for GlmPacked
+  /// q, k, v, out: true if neighbours along head_dim are neighbours in memory. A head dim of 1 and a tensor without
+  /// elements count as contiguous, whatever their stride.
+  std::array<bool, 4> contiguous{};
+
+  /// o of semantics A2: query row i stands at key position i + o.
+  int64_t causalOffset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
+  bool empty() const { return batch == 0 || heads == 0 || seqlenQ == 0; }
+};
+
+struct ForwardPointers {
+  const void *q = nullptr;
+  const void *k = nullptr;
+  const void *v = nullptr;
+  void *out = nullptr;
+  void *lse = nullptr;          ///< null if the LSE is not wanted
+  const int32_t *glm = nullptr; ///< null without a GLM mask, or if it has no elements
+};
+
+/// What the checked arguments are for: which data must be there, which types are allowed.
+enum class Purpose : uint8_t {
+  Run,      ///< a kernel reads and writes the tensors
+  Plan,     ///< shapes only; no data pointer is looked at, no GLM value is checked
+  BlockMap, ///< as Plan, but the GLM mask's values are read and checked
+  Reference ///< as Run; float64 is allowed
+};
+
+/// Checks everything (semantics A1, A2, A4, A8, A11) before anything is compiled or written. Throws Error with
+/// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed.
+///
+/// GLM values: a break point lies in [0, seqlen_k]. A pair is unused, (-1, -1), or both its numbers lie in
+/// [0, seqlen_k]. A pair whose start is not below its end holds no row: it is legal and changes nothing, because a
+/// packer that shrinks a sample to nothing writes exactly that.
+AttentionProblem checkForward(const TwForwardArgs &args, Purpose purpose, ForwardPointers *pointers = nullptr);
+
+} // namespace tilewright::runtime
+
+#endif // TILEWRIGHT_RUNTIME_ATTENTIONPROBLEM_H

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which key blocks a forward kernel skips, runs without a mask, or masks: the block ranges of BlockRanges.h, evaluated
+// on the host, over row limits that are computed here from the mask's definition (semantics A4).
+#ifndef TILEWRIGHT_RUNTIME_BLOCKMAP_H
+#define TILEWRIGHT_RUNTIME_BLOCKMAP_H
+
+#include "tilewright/kernels/BlockRanges.h"
+#include "tilewright/runtime/AttentionProblem.h"
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tilewright::runtime {
+
+/// First hidden key column of every query row of a batch entry, in [0, seqlen_k]. `glm` is the GLM tensor's base
+/// pointer, null without one; numbers outside [0, seqlen_k] are clamped, as kernels do.
+std::vector<int64_t> rowLimits(const AttentionProblem &problem, const int32_t *glm, int64_t batch);
+
+/// The key blocks of rows [firstRow, firstRow + blockM) that lie inside the sequence. `limits`: rowLimits' result.
+kernels::KeyBlockRanges<int64_t> rowBlockRanges(std::span<const int64_t> limits, int64_t firstRow, int64_t blockM,
+                                                int64_t blockN);
+
+struct BlockMapShape {
+  int64_t blockM, blockN, rowBlocks, keyBlocks;
+};
+
+BlockMapShape blockMapShape(const AttentionProblem &problem, const kernels::Schedule &schedule);
+
+/// Writes batch * rowBlocks * keyBlocks bytes (TW_BLOCK_*), row-major.
+void fillBlockMap(const AttentionProblem &problem, const int32_t *glm, const BlockMapShape &shape, uint8_t *map);
+
+} // namespace tilewright::runtime
+
+#endif // TILEWRIGHT_RUNTIME_BLOCKMAP_H

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The JIT: key to artifact, artifact to callable code. The implementation (runtime/lib/jit) is the only part of the
+// runtime that includes MLIR; a process that finds every kernel in a cache never calls compileKernel.
+#ifndef TILEWRIGHT_RUNTIME_COMPILER_H
+#define TILEWRIGHT_RUNTIME_COMPILER_H
+
+#include "tilewright/runtime/Artifact.h"
+#include "tilewright/runtime/KernelKey.h"
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace tilewright::runtime {
+
+/// Compiles a kernel to an object. Thread-safe, re-entrant, no global state.
+/// Throws Error(TW_COMPILE_ERROR) with the compiler's diagnostics.
+Artifact compileKernel(const KernelKey &key);
+
+/// Text of one stage: attn, tile, schedule, vector, llvm; or the object's bytes for obj. `stageMs` may be null.
+/// Throws Error(TW_INVALID_ARGUMENT, argument "stage") for any other name, naming the stages.
+std::string compileToStage(const KernelKey &key, std::string_view stage,
+                           std::vector<std::pair<std::string, double>> *stageMs);
+
+/// Maps an artifact's object into executable memory. Throws Error(TW_COMPILE_ERROR) if it does not link.
+std::unique_ptr<LoadedKernel> loadArtifact(const Artifact &artifact);
+
+/// LLVM's and MLIR's version, for info.
+std::string_view llvmVersion();
+
+} // namespace tilewright::runtime
+
+#endif // TILEWRIGHT_RUNTIME_COMPILER_H

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What one call launches, in order: a kernel key and a number of programs a step, and the workspace that steps share.
+// Making a plan reads no data and allocates nothing.
+#ifndef TILEWRIGHT_RUNTIME_PLAN_H
+#define TILEWRIGHT_RUNTIME_PLAN_H
+
+#include "tilewright/runtime/AttentionProblem.h"
+#include "tilewright/runtime/KernelKey.h"
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace tilewright::runtime {
+
+/// More than the longest argument list of KernelArguments.h needs (a test holds them together).
+inline constexpr size_t kMaxSlots = 40;
+
+struct Step {
+  KernelKey key;
+  int64_t programs = 0;
+  size_t slotCount = 0; ///< 0 until bindPlan
+  std::array<uint64_t, kMaxSlots> slots; ///< the kernel's argument slots, in KernelArguments.h's order
+};
+
+struct Plan {
+  size_t stepCount = 0; ///< 0: nothing to compute
+  std::array<Step, 2> steps;
+  /// Bytes that the caller provides to bindPlan, 64-byte aligned: the row limits of packed GLM, int32 (batch, seqlen_q).
+  size_t workspaceBytes = 0;
+
+  std::span<Step> list() { return {steps.data(), stepCount}; }
+  std::span<const Step> list() const { return {steps.data(), stepCount}; }
+};
+
+inline constexpr size_t kWorkspaceAlign = 64;
+
+struct PlanOptions {
+  CpuLevel level = CpuLevel::X86_64_v2;
+  std::optional<kernels::Schedule> schedule; ///< for every forward kernel; otherwise the schedule table's choice
+};
+
+/// The schedule of the problem's forward kernel.
+kernels::Schedule forwardSchedule(const AttentionProblem &problem, const PlanOptions &options);
+
+/// The problem must be one of the support matrix's types (Purpose::Reference makes others).
+/// Throws Error(TW_INVALID_ARGUMENT) if the number of programs or the workspace does not fit in 64 bits.
+Plan makePlan(const AttentionProblem &problem, const PlanOptions &options);
+
+/// Fills every step's slots. `workspace` may be null if the plan needs none.
+void bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace);
+
+/// {"steps": [{"key": text, "programs": n}], "workspace_bytes": n}
+std::string planJson(const Plan &plan);
+
+} // namespace tilewright::runtime
+
+#endif // TILEWRIGHT_RUNTIME_PLAN_H

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What this version can do, as one table. Argument checking reads it to accept or refuse a request, and
+// tw_support_matrix prints it: documentation cannot promise what the dispatcher refuses.
+#ifndef TILEWRIGHT_RUNTIME_SUPPORTMATRIX_H
+#define TILEWRIGHT_RUNTIME_SUPPORTMATRIX_H
+
+#include "tilewright/runtime/KernelKey.h"
+#include "tilewright/tilewright.h"
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace tilewright::runtime {
+
+enum class FeatureGroup : uint8_t { Pass, ElementType, Mask, CausalAlign, HeadDim, Shape, Layout, Output };
+
+struct SupportRow {
+  FeatureGroup group;
+  int32_t value;            ///< TwDType, attn::MaskKind or TwCausalAlign of the row; -1 where the group has no values
+  std::string_view feature; ///< as users write it
+  bool cpu;                 ///< served on the cpu target
+  std::string_view note;
+};
+
+std::span<const SupportRow> supportMatrix();
+
+/// The element type of q, k, v and out on the cpu target for a dtype; nothing if the table does not allow it.
+std::optional<ElementType> supportedElementType(TwDType dtype);
+bool supportsMask(attn::MaskKind mask);
+bool supportsCausalAlign(TwCausalAlign align);
+
+/// Head dims of q/k and of v, inclusive.
+inline constexpr int64_t kMinHeadDim = 1;
+inline constexpr int64_t kMaxHeadDim = 256;
+
+/// "float32, float16, bfloat16": the supported values of a group, for error messages.
+std::string supportedValues(FeatureGroup group);
+
+/// The table as Markdown.
+std::string supportMatrixMarkdown();
+
+} // namespace tilewright::runtime
+
+#endif // TILEWRIGHT_RUNTIME_SUPPORTMATRIX_H

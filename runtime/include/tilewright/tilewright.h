@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tilewright's C ABI: the only symbols that libtilewright.so exports. The C++ API (tilewright.hpp) and the Python
+// binding are thin layers over this header. Every struct that may grow starts with its own size, set by the caller.
+//
+// Conventions
+//   * Functions return a TwStatus. After a failure tw_last_error() and tw_last_error_argument() describe it for the
+//     calling thread until that thread's next failing call. Arguments are checked before anything is compiled or
+//     written: after TW_INVALID_ARGUMENT and TW_UNSUPPORTED every output is untouched.
+//   * Strings returned through `TwString *` belong to the caller: tw_string_free().
+//   * Handles are thread-safe unless said otherwise.
+#ifndef TILEWRIGHT_TILEWRIGHT_H
+#define TILEWRIGHT_TILEWRIGHT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TW_EXPORT __attribute__((visibility("default")))
+
+typedef enum TwStatus {
+  TW_OK = 0,
+  TW_INVALID_ARGUMENT = 1, ///< an argument is wrong; the message names it, what it is and what is allowed
+  TW_UNSUPPORTED = 2,      ///< the request is meaningful but this build or target cannot serve it
+  TW_COMPILE_ERROR = 3,    ///< code generation failed: a fault of Tilewright, with the compiler's diagnostics
+  TW_CACHE_MISS = 4,       ///< TW_MISS_ERROR was asked for and the kernel is in no cache; the message holds the key
+  TW_OUT_OF_MEMORY = 5,
+  TW_IO_ERROR = 6,         ///< a cache location that was explicitly asked for cannot be used
+  TW_INTERNAL_ERROR = 7
+} TwStatus;
+
+typedef enum TwDType {
+  TW_FLOAT32 = 0,
+  TW_FLOAT16 = 1,
+  TW_BFLOAT16 = 2,
+  TW_INT32 = 3,
+  TW_FLOAT64 = 4, ///< only for tw_reference_forward
+  TW_INT64 = 5    ///< never accepted; named so that a binding can pass what it got and the error can name it
+} TwDType;
+
+typedef enum TwDevice { TW_DEVICE_CPU = 0, TW_DEVICE_CUDA = 1 } TwDevice;
+
+/// A strided tensor that the caller owns. Strides count elements, may be 0 or negative, and are read for every
+/// dimension, size-1 dimensions included. rank 0 means "not given"; `data` may be NULL when the tensor has no elements.
+typedef struct TwTensor {
+  void *data;
+  TwDType dtype;
+  TwDevice device;
+  int32_t device_index;
+  int32_t rank;
+  int64_t shape[4];
+  int64_t strides[4];
+} TwTensor;
+
+typedef enum TwCausalAlign {
+  TW_ALIGN_BOTTOM_RIGHT = 0, ///< query row i stands at key position i + seqlen_k - seqlen_q
+  TW_ALIGN_TOP_LEFT = 1      ///< query row i stands at key position i
+} TwCausalAlign;
+
+/// One forward call: out = softmax(scale * q k^T, hidden entries -inf) v.
+typedef struct TwForwardArgs {
+  size_t struct_size;    ///< sizeof(TwForwardArgs)
+  TwTensor q;            ///< (batch, seqlen_q, heads, head_dim): float32, float16 or bfloat16
+  TwTensor k;            ///< (batch, seqlen_k, heads_k, head_dim), heads % heads_k == 0
+  TwTensor v;            ///< (batch, seqlen_k, heads_k, head_dim_v)
+  TwTensor out;          ///< (batch, seqlen_q, heads, head_dim_v), dtype of q
+  TwTensor lse;          ///< rank 0, or (batch, heads, seqlen_q) float32: natural log of the sum of exponentials
+  TwTensor glm_mask;     ///< rank 0, or int32 (batch,) break points, or int32 (batch, 2, N) [start, end) pairs
+  double softmax_scale;  ///< finite, >= 0; read only if has_softmax_scale, else head_dim ** -0.5
+  int32_t has_softmax_scale;
+  int32_t causal;        ///< 0 or 1
+  TwCausalAlign causal_align;
+} TwForwardArgs;
+
+typedef struct TwString {
+  char *data; ///< NUL-terminated, but may hold NULs inside (object files)
+  size_t size;
+} TwString;
+
+typedef enum TwMissPolicy {
+  TW_MISS_COMPILE = 0, ///< compile silently (default)
+  TW_MISS_WARN = 1,    ///< compile, one line on stderr with the key
+  TW_MISS_ERROR = 2    ///< TW_CACHE_MISS
+} TwMissPolicy;
+
+typedef struct TwEngineOptions {
+  size_t struct_size;
+  const char *cache_dir;   ///< NULL: $TILEWRIGHT_CACHE_DIR, else $XDG_CACHE_HOME/tilewright, else ~/.cache/tilewright,
+                           ///< else memory only; "" : memory only
+  int32_t num_threads;     ///< 0: $TILEWRIGHT_NUM_THREADS, else the CPUs this process may run on
+  TwMissPolicy miss_policy;
+  const char *cpu_level;   ///< NULL: $TILEWRIGHT_CPU_LEVEL, else the best of this machine; or "x86-64-v2|v3|v4"
+  const char *schedule;    ///< NULL: the schedule table; else a schedule's text, for every forward kernel (tests, tuning)
+} TwEngineOptions;
+
+typedef struct TwStats {
+  size_t struct_size;
+  uint64_t memory_hits, disk_hits, compiles, bad_entries; ///< bad_entries: corrupt cache files set aside
+  double compile_ms, load_ms;                             ///< totals
+} TwStats;
+
+typedef struct TwEngine TwEngine;
+
+/// Kinds of a block in tw_forward_block_map.
+enum { TW_BLOCK_SKIPPED = 0, TW_BLOCK_PARTIAL = 1, TW_BLOCK_FULL = 2 };
+
+TW_EXPORT const char *tw_version(void);       ///< "0.1.0"
+TW_EXPORT const char *tw_build_id(void);      ///< content hash of this library, in every cache key
+TW_EXPORT const char *tw_last_error(void);          ///< message, "" if this thread has seen no failure
+TW_EXPORT const char *tw_last_error_argument(void); ///< name of the argument at fault, "" if none is
+TW_EXPORT const char *tw_status_name(TwStatus status);
+TW_EXPORT void tw_string_free(TwString *string);
+
+/// The process-wide engine, made with default options on first use. Never destroyed.
+TW_EXPORT TwStatus tw_engine_default(TwEngine **engine);
+TW_EXPORT TwStatus tw_engine_create(const TwEngineOptions *options, TwEngine **engine);
+/// No call may be running on it. Not for the default engine.
+TW_EXPORT void tw_engine_destroy(TwEngine *engine);
+TW_EXPORT TwStatus tw_engine_stats(TwEngine *engine, TwStats *stats);
+/// JSON list, oldest first, of the kernels this engine obtained: {"key", "origin": "compiled"|"disk", "ms", "stages"}.
+TW_EXPORT TwStatus tw_engine_events(TwEngine *engine, TwString *json);
+
+/// Runs on the calling thread and the engine's threads; returns when `out` is written. NULL engine: the default one.
+TW_EXPORT TwStatus tw_forward(TwEngine *engine, const TwForwardArgs *args);
+/// The steps that tw_forward would run, without data: JSON {"steps": [{"key", "programs"}], "workspace_bytes"}.
+TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, TwString *json);
+/// Which key blocks the kernel skips, runs unmasked, or masks. Writes block_m, block_n, and, if `map` is not NULL,
+/// batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*), row-major; `capacity` is map's size.
+TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *args, int64_t *block_m,
+                                        int64_t *block_n, uint8_t *map, size_t capacity);
+/// The float64 reference, element by element, no blocks. Tensors may be float64 as well; lse is float32 or float64.
+TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
+
+/// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj") and
+/// returns that stage's text (machine code for "obj"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.
+TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *output, TwString *timings);
+/// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex digits.
+TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);
+/// JSON: versions, targets, cache location and size, what was found and what was not.
+TW_EXPORT TwStatus tw_info(TwEngine *engine, TwString *json);
+/// The support matrix as Markdown, printed from the table that the dispatcher reads.
+TW_EXPORT TwStatus tw_support_matrix(TwString *markdown);
+
+#ifdef __cplusplus
+}
+#endif
+#endif // TILEWRIGHT_TILEWRIGHT_H

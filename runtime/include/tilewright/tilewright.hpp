@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tilewright's C++20 API: header-only, over the C ABI of tilewright.h, so a program links nothing but libtilewright.so
+// and no C++ type crosses the library's edge. Failures are thrown as tilewright::Error. Tensors are views: the caller
+// keeps the memory alive, and nothing here copies it.
+//
+// Shapes, dtypes and the meaning of every argument are those of TwForwardArgs in tilewright.h.
+#ifndef TILEWRIGHT_TILEWRIGHT_HPP
+#define TILEWRIGHT_TILEWRIGHT_HPP
+
+#include "tilewright/tilewright.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace tilewright {
+
+/// What every function here throws. `what()` names the argument, what it is, and what is allowed.
+class Error : public std::runtime_error {
+public:
+  Error(TwStatus status, const std::string &message, std::string argument = {})
+      : std::runtime_error(message), status_(status), argument_(std::move(argument)) {}
+
+  TwStatus status() const noexcept { return status_; }
+  /// Name of the argument at fault, "" if none is.
+  const std::string &argument() const noexcept { return argument_; }
+
+private:
+  TwStatus status_;
+  std::string argument_;
+};
+
+namespace detail {
+
+inline void check(TwStatus status) {
+  if (status != TW_OK) {
+    throw Error(status, tw_last_error(), tw_last_error_argument());
+  }
+}
+
+/// Owns a string that the library returned.
+class OwnedString {
+public:
+  OwnedString() = default;
+  OwnedString(const OwnedString &) = delete;
+  OwnedString &operator=(const OwnedString &) = delete;
+  ~OwnedString() { tw_string_free(&string_); }
+
+  TwString *get() { return &string_; }
+  std::string copy() const { return string_.data ? std::string(string_.data, string_.size) : std::string(); }
+
+private:
+  TwString string_{};
+};
+
+template <typename T> inline constexpr bool kHasDType = false;
+template <> inline constexpr bool kHasDType<float> = true;
+template <> inline constexpr bool kHasDType<double> = true;
+template <> inline constexpr bool kHasDType<int32_t> = true;
+template <> inline constexpr bool kHasDType<int64_t> = true;
+
+} // namespace detail
+
+enum class DType {
+  Float32 = TW_FLOAT32,
+  Float16 = TW_FLOAT16,
+  BFloat16 = TW_BFLOAT16,
+  Int32 = TW_INT32,
+  Float64 = TW_FLOAT64, ///< only for referenceForward
+  Int64 = TW_INT64      ///< never accepted
+};
+
+enum class CausalAlign {
+  BottomRight = TW_ALIGN_BOTTOM_RIGHT, ///< query row i stands at key position i + seqlen_k - seqlen_q
+  TopLeft = TW_ALIGN_TOP_LEFT          ///< query row i stands at key position i
+};
+
+/// The DType of float, double, int32_t or int64_t. 16-bit floats have no type that every compiler knows: their tensors
+/// are built from a void pointer and a DType.
+template <typename T>
+  requires detail::kHasDType<T>
+constexpr DType dtypeOf() {
+  if constexpr (std::is_same_v<T, float>) {
+    return DType::Float32;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return DType::Float64;
+  } else if constexpr (std::is_same_v<T, int32_t>) {
+    return DType::Int32;
+  } else {
+    return DType::Int64;
+  }
+}
+
+/// A view of host memory that is read, never written. Default-constructed: "not given".
+class ConstTensor {
+public:
+  using Dims = std::span<const int64_t>;
+
+  ConstTensor() = default;
+
+  /// `shape` has 1 to 4 dimensions. `strides` counts elements, one a dimension (0 and negative ones are fine); left
+  /// empty, the tensor is contiguous, last dimension innermost. Throws Error(TW_INVALID_ARGUMENT) if they disagree.
+  ConstTensor(const void *data, DType dtype, Dims shape, Dims strides = {}) {
+    if (shape.empty() || shape.size() > 4) {
+      throw Error(TW_INVALID_ARGUMENT, "shape has " + std::to_string(shape.size()) + " dimensions; a tensor has 1 to 4",
+                  "shape");
+    }
+    if (!strides.empty() && strides.size() != shape.size()) {
+      throw Error(TW_INVALID_ARGUMENT,
+                  "strides has " + std::to_string(strides.size()) + " entries; expected none, or one for each of the " +
+                      std::to_string(shape.size()) + " dimensions",
+                  "strides");
+    }
+    // The C struct has one pointer type for inputs and outputs; inputs are never written through it.
+    raw_.data = const_cast<void *>(data);
+    raw_.dtype = static_cast<TwDType>(dtype);
+    raw_.device = TW_DEVICE_CPU;
+    raw_.rank = static_cast<int32_t>(shape.size());
+    int64_t contiguous = 1;
+    for (size_t i = shape.size(); i-- > 0;) {
+      raw_.shape[i] = shape[i];
+      raw_.strides[i] = strides.empty() ? contiguous : strides[i];
+      contiguous *= shape[i];
+    }
+  }
+  ConstTensor(const void *data, DType dtype, std::initializer_list<int64_t> shape,
+              std::initializer_list<int64_t> strides = {})
+      : ConstTensor(data, dtype, Dims(shape.begin(), shape.size()), Dims(strides.begin(), strides.size())) {}
+
+  template <typename T>
+    requires detail::kHasDType<T>
+  ConstTensor(const T *data, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides = {})
+      : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+  template <typename T>
+    requires detail::kHasDType<T>
+  ConstTensor(const T *data, Dims shape, Dims strides = {}) : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+
+  const TwTensor &raw() const noexcept { return raw_; }
+  bool given() const noexcept { return raw_.rank != 0; }
+  int rank() const noexcept { return raw_.rank; }
+  int64_t shape(int dim) const { return raw_.shape[checkedDim(dim)]; }
+  int64_t stride(int dim) const { return raw_.strides[checkedDim(dim)]; }
+
+  /// The same memory with two dimensions exchanged: a (b, h, s, d) tensor is seen as (b, s, h, d) by transposed(1, 2).
+  ConstTensor transposed(int first, int second) const {
+    ConstTensor result = *this;
+    result.swapDims(first, second);
+    return result;
+  }
+
+protected:
+  size_t checkedDim(int dim) const {
+    if (dim < 0 || dim >= raw_.rank) {
+      throw Error(TW_INVALID_ARGUMENT,
+                  "dim is " + std::to_string(dim) + "; the tensor has " + std::to_string(raw_.rank) + " dimensions",
+                  "dim");
+    }
+    return static_cast<size_t>(dim);
+  }
+  void swapDims(int first, int second) {
+    const size_t a = checkedDim(first), b = checkedDim(second);
+    std::swap(raw_.shape[a], raw_.shape[b]);
+    std::swap(raw_.strides[a], raw_.strides[b]);
+  }
+
+  TwTensor raw_{};
+};
+
+/// A view of host memory that may be written. Usable wherever a ConstTensor is expected.
+class Tensor : public ConstTensor {
+public:
+  Tensor() = default;
+  Tensor(void *data, DType dtype, Dims shape, Dims strides = {}) : ConstTensor(data, dtype, shape, strides) {}
+  Tensor(void *data, DType dtype, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides = {})
+      : ConstTensor(data, dtype, shape, strides) {}
+  template <typename T>
+    requires detail::kHasDType<T>
+  Tensor(T *data, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides = {})
+      : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+  template <typename T>
+    requires detail::kHasDType<T>
+  Tensor(T *data, Dims shape, Dims strides = {}) : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+
+  Tensor transposed(int first, int second) const {
+    Tensor result = *this;
+    result.swapDims(first, second);
+    return result;
+  }
+};
+
+class Engine;
+
+struct ForwardOptions {
+  bool causal = false;
+  CausalAlign causalAlign = CausalAlign::BottomRight;
+  ConstTensor glmMask = {}; ///< int32 (batch,) break points or (batch, 2, N) pairs; needs causal
+  std::optional<double> softmaxScale = std::nullopt; ///< finite, >= 0; not given: head_dim ** -0.5
+  Tensor lse = {};                                   ///< (batch, heads, seqlen_q) float32, if the caller wants it
+  const Engine *engine = nullptr;                    ///< not given: the process-wide engine
+};
+
+struct EngineOptions {
+  std::optional<std::string> cacheDir = std::nullopt; ///< "" : memory only; not given: see TwEngineOptions
+  int numThreads = 0;                                 ///< 0: $TILEWRIGHT_NUM_THREADS, else this process's CPUs
+  TwMissPolicy missPolicy = TW_MISS_COMPILE;
+  std::optional<std::string> cpuLevel = std::nullopt; ///< "x86-64-v2", "x86-64-v3", "x86-64-v4"
+  std::optional<std::string> schedule = std::nullopt; ///< a schedule's text, for every forward kernel
+};
+
+enum class BlockKind : uint8_t { Skipped = TW_BLOCK_SKIPPED, Partial = TW_BLOCK_PARTIAL, Full = TW_BLOCK_FULL };
+
+/// What the kernel does with every block of blockM query rows by blockN keys.
+struct BlockMap {
+  int64_t blockM = 0, blockN = 0;
+  int64_t batch = 0, rowBlocks = 0, keyBlocks = 0;
+  std::vector<uint8_t> kinds; ///< [batch][rowBlocks][keyBlocks]
+
+  BlockKind at(int64_t b, int64_t rowBlock, int64_t keyBlock) const {
+    return static_cast<BlockKind>(kinds.at(static_cast<size_t>((b * rowBlocks + rowBlock) * keyBlocks + keyBlock)));
+  }
+};
+
+namespace detail {
+
+inline TwForwardArgs forwardArgs(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                                 const ForwardOptions &options) {
+  TwForwardArgs args{};
+  args.struct_size = sizeof(args);
+  args.q = q.raw();
+  args.k = k.raw();
+  args.v = v.raw();
+  args.out = out.raw();
+  args.lse = options.lse.raw();
+  args.glm_mask = options.glmMask.raw();
+  args.softmax_scale = options.softmaxScale.value_or(0.0);
+  args.has_softmax_scale = options.softmaxScale.has_value() ? 1 : 0;
+  args.causal = options.causal ? 1 : 0;
+  args.causal_align = static_cast<TwCausalAlign>(options.causalAlign);
+  return args;
+}
+
+} // namespace detail
+
+/// A kernel cache with a thread pool. Functions that take no engine use the process-wide one, Engine::shared().
+/// Safe to use from several threads; not to be destroyed while a call runs on it.
+class Engine {
+public:
+  explicit Engine(const EngineOptions &options = {}) : handle_(nullptr, tw_engine_destroy) {
+    TwEngineOptions raw{};
+    raw.struct_size = sizeof(raw);
+    raw.cache_dir = options.cacheDir ? options.cacheDir->c_str() : nullptr;
+    raw.num_threads = options.numThreads;
+    raw.miss_policy = options.missPolicy;
+    raw.cpu_level = options.cpuLevel ? options.cpuLevel->c_str() : nullptr;
+    raw.schedule = options.schedule ? options.schedule->c_str() : nullptr;
+    TwEngine *engine = nullptr;
+    detail::check(tw_engine_create(&raw, &engine));
+    handle_.reset(engine);
+  }
+
+  /// The process-wide engine. The object returned does not own it.
+  static Engine shared() {
+    TwEngine *engine = nullptr;
+    detail::check(tw_engine_default(&engine));
+    return Engine(engine);
+  }
+
+  TwEngine *handle() const noexcept { return handle_.get(); }
+
+  TwStats stats() const {
+    TwStats stats{};
+    stats.struct_size = sizeof(stats);
+    detail::check(tw_engine_stats(handle(), &stats));
+    return stats;
+  }
+
+  /// JSON list of the kernels that this engine obtained, oldest first.
+  std::string events() const {
+    detail::OwnedString json;
+    detail::check(tw_engine_events(handle(), json.get()));
+    return json.copy();
+  }
+
+  /// JSON: versions, targets, cache location and size, what was found and what was not.
+  std::string info() const {
+    detail::OwnedString json;
+    detail::check(tw_info(handle(), json.get()));
+    return json.copy();
+  }
+
+private:
+  explicit Engine(TwEngine *shared) : handle_(shared, [](TwEngine *) {}) {}
+
+  std::unique_ptr<TwEngine, void (*)(TwEngine *)> handle_;
+};
+
+namespace detail {
+
+inline TwEngine *handleOf(const ForwardOptions &options) {
+  return options.engine != nullptr ? options.engine->handle() : nullptr;
+}
+
+} // namespace detail
+
+/// out = softmax(scale * q k^T, hidden entries -inf) v. q (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k,
+/// heads_k, head_dim or head_dim_v), out (batch, seqlen_q, heads, head_dim_v). Returns when out is written.
+inline void forward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                    const ForwardOptions &options = {}) {
+  const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
+  detail::check(tw_forward(detail::handleOf(options), &args));
+}
+
+/// The same in float64, element by element, without generated code: for checks. Tensors may be float64 too, and lse
+/// float32 or float64; the engine is not used.
+inline void referenceForward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                             const ForwardOptions &options = {}) {
+  const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
+  detail::check(tw_reference_forward(&args));
+}
+
+/// JSON of the steps that forward() would run: {"steps": [{"key", "programs"}], "workspace_bytes"}. Reads no tensor
+/// data: pointers may be null.
+inline std::string plan(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                        const ForwardOptions &options = {}) {
+  const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
+  detail::OwnedString json;
+  detail::check(tw_forward_plan(detail::handleOf(options), &args, json.get()));
+  return json.copy();
+}
+
+/// Which blocks forward() skips, runs unmasked, or masks. Reads the data of glmMask only.
+inline BlockMap blockMap(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                         const ForwardOptions &options = {}) {
+  const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
+  BlockMap map;
+  detail::check(tw_forward_block_map(detail::handleOf(options), &args, &map.blockM, &map.blockN, nullptr, 0));
+  map.batch = q.shape(0);
+  map.rowBlocks = (q.shape(1) + map.blockM - 1) / map.blockM;
+  map.keyBlocks = (k.shape(1) + map.blockN - 1) / map.blockN;
+  map.kinds.resize(static_cast<size_t>(map.batch * map.rowBlocks * map.keyBlocks));
+  detail::check(tw_forward_block_map(detail::handleOf(options), &args, &map.blockM, &map.blockN, map.kinds.data(),
+                                     map.kinds.size()));
+  return map;
+}
+
+struct Compilation {
+  std::string output;  ///< the stage's text; an ELF object's bytes for "obj"
+  std::string timings; ///< JSON {stage: milliseconds}
+};
+
+/// Compiles the kernel of a key's text up to a stage: "attn", "tile", "schedule", "vector", "llvm", "obj". No cache.
+inline Compilation compile(const std::string &key, const std::string &stage) {
+  detail::OwnedString output, timings;
+  detail::check(tw_compile(key.c_str(), stage.c_str(), output.get(), timings.get()));
+  return {output.copy(), timings.copy()};
+}
+
+struct Key {
+  std::string text;   ///< canonical
+  std::string digest; ///< 64 hex digits: the cache file's name
+};
+
+/// A key's text in canonical form; throws Error(TW_INVALID_ARGUMENT) that says what is wrong with it.
+inline Key canonicalKey(const std::string &text) {
+  detail::OwnedString canonical, digest;
+  detail::check(tw_key_canonical(text.c_str(), canonical.get(), digest.get()));
+  return {canonical.copy(), digest.copy()};
+}
+
+/// The support matrix as Markdown.
+inline std::string supportMatrix() {
+  detail::OwnedString markdown;
+  detail::check(tw_support_matrix(markdown.get()));
+  return markdown.copy();
+}
+
+inline std::string_view version() { return tw_version(); }
+inline std::string_view buildId() { return tw_build_id(); }
+
+} // namespace tilewright
+
+#endif // TILEWRIGHT_TILEWRIGHT_HPP

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One process-wide state, allocated and never freed: threads may still wait on it while static destructors run, and
+// destroying a condition variable that has waiters blocks.
+#include "tilewright/runtime/ExitGuard.h"
+#include "tilewright/runtime/Error.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <pthread.h>
+#include <thread>
+#include <vector>
+
+using namespace tilewright::runtime;
+
+namespace {
+
+constexpr std::chrono::seconds kPatience{10};
+
+/// Handlers registered after statics that a compile made run before those statics are destroyed, so the handler is
+/// registered again after each of the first few compiles.
+constexpr int kMaxRegistrations = 16;
+
+struct ProcessState {
+  std::mutex lock;
+  std::condition_variable changed;
+  int openScopes = 0;
+  int registrations = 0;
+  bool exiting = false;
+  std::thread::id exitingThread;
+
+  std::mutex participantsLock;
+  std::vector<ForkParticipant *> participants;
+};
+
+ProcessState &state() {
+  static ProcessState &instance = *new ProcessState;
+  return instance;
+}
+
+std::atomic<uint64_t> generation{0};
+thread_local int scopesOfThisThread = 0;
+
+void waitForScopes(ProcessState &process, std::unique_lock<std::mutex> &guard) {
+  // A thread that forks or exits from inside its own scope must not wait for itself.
+  process.changed.wait_for(guard, kPatience, [&] { return process.openScopes <= scopesOfThisThread; });
+}
+
+void onExit() {
+  ProcessState &process = state();
+  std::unique_lock<std::mutex> guard(process.lock);
+  process.exiting = true;
+  process.exitingThread = std::this_thread::get_id();
+  waitForScopes(process, guard);
+}
+
+void beforeFork() {
+  ProcessState &process = state();
+  std::unique_lock<std::mutex> guard(process.lock);
+  waitForScopes(process, guard);
+  guard.release(); // held until the process is copied
+  process.participantsLock.lock();
+  for (ForkParticipant *participant : process.participants) {
+    participant->beforeFork();
+  }
+}
+
+void afterForkInParent() {
+  ProcessState &process = state();
+  for (ForkParticipant *participant : process.participants) {
+    participant->afterForkInParent();
+  }
+  process.participantsLock.unlock();
+  process.lock.unlock();
+}
+
+void afterForkInChild() {
+  ProcessState &process = state();
+  generation.fetch_add(1, std::memory_order_relaxed);
+  // The condition variable may record waiters that do not exist here, and would wait for them: start afresh.
+  new (&process.changed) std::condition_variable;
+  process.openScopes = scopesOfThisThread;
+  process.exiting = false;
+  for (ForkParticipant *participant : process.participants) {
+    participant->afterForkInChild();
+  }
+  process.participantsLock.unlock();
+  process.lock.unlock();
+}
+
+} // namespace
+
+void tilewright::runtime::installForkHandlers() {
+  static const int result = pthread_atfork(beforeFork, afterForkInParent, afterForkInChild);
+  if (result != 0) {
+    throw std::bad_alloc();
+  }
+}
+
+uint64_t tilewright::runtime::forkGeneration() { return generation.load(std::memory_order_relaxed); }
+
+CompileScope::CompileScope() {
+  installForkHandlers();
+  ProcessState &process = state();
+  std::unique_lock<std::mutex> guard(process.lock);
+  if (process.exiting) {
+    if (process.exitingThread == std::this_thread::get_id()) {
+      throw Error(TW_INTERNAL_ERROR, "the process is exiting: no kernel can be compiled or loaded any more");
+    }
+    while (process.exiting) {
+      process.changed.wait(guard);
+    }
+  }
+  if (process.registrations == 0) {
+    if (std::atexit(onExit) != 0) {
+      throw std::bad_alloc();
+    }
+    process.registrations = 1;
+  }
+  ++process.openScopes;
+  ++scopesOfThisThread;
+}
+
+CompileScope::~CompileScope() {
+  ProcessState &process = state();
+  std::unique_lock<std::mutex> guard(process.lock);
+  --process.openScopes;
+  --scopesOfThisThread;
+  if (process.registrations < kMaxRegistrations && !process.exiting && std::atexit(onExit) == 0) {
+    ++process.registrations;
+  }
+  process.changed.notify_all();
+}
+
+void ForkParticipant::joinForks() {
+  installForkHandlers();
+  ProcessState &process = state();
+  std::lock_guard<std::mutex> guard(process.participantsLock);
+  process.participants.push_back(this);
+}
+
+void ForkParticipant::leaveForks() {
+  ProcessState &process = state();
+  std::lock_guard<std::mutex> guard(process.participantsLock);
+  process.participants.erase(std::remove(process.participants.begin(), process.participants.end(), this),
+                             process.participants.end());
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A kernel key's text, its strict parser, and its digest.
+#include "tilewright/runtime/KernelKey.h"
+#include "tilewright/runtime/Digest.h"
+#include "tilewright/runtime/Error.h"
+
+#include <bit>
+#include <charconv>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+using kernels::KernelKind;
+
+namespace {
+
+/// What a key may hold: enumerations, integers, booleans and small aggregates of them. No float (two spellings of one
+/// value), no pointer, no string that a user wrote.
+template <typename T> struct IsKeyField : std::bool_constant<std::is_enum_v<T> || std::is_integral_v<T>> {};
+template <typename T, size_t n> struct IsKeyField<std::array<T, n>> : IsKeyField<T> {};
+template <typename... Ts> constexpr bool areKeyFields(const Ts &...) {
+  return (IsKeyField<std::remove_cvref_t<Ts>>::value && ...);
+}
+template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
+
+// The bindings name every member: a member added to KernelKey or Schedule does not compile until it is handled here,
+// which is the place to remember toText, parseKey, normalize and hash.
+constexpr bool keyIsPlain() {
+  KernelKey key;
+  auto &[kind, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule] = key;
+  auto &[orientation, blockM, blockN, microRows, microVectors] = schedule;
+  return areKeyFields(kind, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule) &&
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors);
+}
+static_assert(keyIsPlain());
+static_assert(std::is_trivially_copyable_v<KernelKey>);
+
+constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
+constexpr std::string_view kTargetFamily = "cpu:";
+
+attn::AlignClass elementAlign(ElementType type) {
+  return type == ElementType::F32 ? attn::AlignClass::Bytes4 : attn::AlignClass::Bytes2;
+}
+
+bool headDimsAreEven(const KernelKey &key) {
+  const unsigned lanes = vectorLanes(key.level);
+  return key.headDim % lanes == 0 && key.headDimV % lanes == 0;
+}
+
+std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
+
+//===-- Parsing ---------------------------------------------------------------------------------------------------===//
+
+[[noreturn]] void bad(const std::string &what) { throw Error(TW_INVALID_ARGUMENT, "key: " + what, "key"); }
+
+[[noreturn]] void badField(std::string_view field, std::string_view text, const std::string &allowed) {
+  bad(std::string(field) + " is '" + std::string(text) + "', must be " + allowed);
+}
+
+/// The name=value fields of a key, each taken once; whatever is left over at the end is a fault.
+class Fields {
+public:
+  explicit Fields(std::string_view text) {
+    size_t at = 0;
+    while (true) {
+      at = text.find_first_not_of(" \t\n", at);
+      if (at == std::string_view::npos) {
+        break;
+      }
+      size_t end = std::min(text.find_first_of(" \t\n", at), text.size());
+      add(text.substr(at, end - at));
+      at = end;
+    }
+  }
+
+  std::string_view kind() const { return kind_; }
+
+  std::optional<std::string_view> takeOptional(std::string_view name) {
+    for (auto it = fields_.begin(); it != fields_.end(); ++it) {
+      if (it->first == name) {
+        std::string_view value = it->second;
+        fields_.erase(it);
+        return value;
+      }
+    }
+    return std::nullopt;
+  }
+
+  std::string_view take(std::string_view name) {
+    if (std::optional<std::string_view> value = takeOptional(name)) {
+      return *value;
+    }
+    bad("field " + std::string(name) + " is missing; a " + std::string(kind_) + " key has the fields " + layout());
+  }
+
+  void expectNoMore() const {
+    if (!fields_.empty()) {
+      bad("field '" + std::string(fields_.front().first) + "' is not known here; a " + std::string(kind_) +
+          " key has the fields " + layout());
+    }
+  }
+
+private:
+  void add(std::string_view word) {
+    if (kind_.empty()) {
+      kind_ = word;
+      return;
+    }
+    size_t equals = word.find('=');
+    if (equals == 0 || equals == std::string_view::npos) {
+      bad("'" + std::string(word) + "' is not a field, expected name=value");
+    }
+    std::string_view name = word.substr(0, equals);
+    for (const auto &field : fields_) {
+      if (field.first == name) {
+        bad("field '" + std::string(name) + "' is given twice");
+      }
+    }
+    fields_.emplace_back(name, word.substr(equals + 1));
+  }
+
+  std::string layout() const {
+    return kind_ == "row_limits" ? "target evenM schedule build"
+                                 : "target dtype headDim headDimV evenM evenN evenD mask align schedule build";
+  }
+
+  std::string_view kind_;
+  std::vector<std::pair<std::string_view, std::string_view>> fields_;
+};
+
+CpuLevel parseTarget(std::string_view text) {
+  std::optional<CpuLevel> level;
+  if (text.starts_with(kTargetFamily)) {
+    level = parseCpuLevel(text.substr(kTargetFamily.size()));
+  }
+  if (!level) {
+    std::string allowed;
+    for (const CpuLevelInfo &info : kCpuLevels) {
+      allowed += (allowed.empty() ? "" : ", ") + std::string(kTargetFamily) + std::string(info.name);
+    }
+    badField("target", text, "one of " + allowed);
+  }
+  return *level;
+}
+
+ElementType parseElementType(std::string_view text) {
+  for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16}) {
+    if (toText(type) == text) {
+      return type;
+    }
+  }
+  badField("dtype", text, "one of f32, f16, bf16");
+}
+
+uint16_t parseHeadDim(std::string_view field, std::string_view text) {
+  unsigned value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  bool canonical = error == std::errc() && end == text.data() + text.size() && text.front() != '0';
+  if (!canonical || value < 1 || value > 256) {
+    badField(field, text, "an integer in [1, 256]");
+  }
+  return static_cast<uint16_t>(value);
+}
+
+bool parseBool(std::string_view field, std::string_view text) {
+  if (text != "0" && text != "1") {
+    badField(field, text, "0 or 1");
+  }
+  return text == "1";
+}
+
+attn::MaskKind parseMask(std::string_view text) {
+  std::optional<attn::MaskKind> mask = attn::symbolizeMaskKind(llvm::StringRef(text.data(), text.size()));
+  if (!mask) {
+    badField("mask", text, "one of none, causal, glm_break, glm_packed");
+  }
+  return *mask;
+}
+
+std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dtype) {
+  const attn::AlignClass contiguous = elementAlign(dtype);
+  const std::string allowed = "q:A,k:A,v:A,out:A with each A " + attn::stringifyAlignClass(contiguous).str() +
+                              " (the element's size) or strided";
+  std::array<attn::AlignClass, 4> align{};
+  std::string_view rest = text;
+  for (size_t i = 0; i < align.size(); ++i) {
+    size_t comma = rest.find(',');
+    bool last = i + 1 == align.size();
+    if ((comma == std::string_view::npos) != last) {
+      badField("align", text, allowed);
+    }
+    std::string_view item = rest.substr(0, comma);
+    rest = last ? std::string_view() : rest.substr(comma + 1);
+    size_t colon = item.find(':');
+    if (colon == std::string_view::npos || item.substr(0, colon) != kTensorNames[i]) {
+      badField("align", text, allowed);
+    }
+    std::string_view name = item.substr(colon + 1);
+    auto parsed = attn::symbolizeAlignClass(llvm::StringRef(name.data(), name.size()));
+    if (!parsed || (*parsed != attn::AlignClass::Strided && *parsed != contiguous)) {
+      badField("align", text, allowed);
+    }
+    align[i] = *parsed;
+  }
+  return align;
+}
+
+kernels::Schedule parseScheduleField(std::string_view text) {
+  std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
+  if (!schedule) {
+    badField("schedule", text,
+             "kq|qk:blockM x blockN:microRows x microVectors as in kq:64x64:8x2, with blocks a multiple of 16 in "
+             "[16, 512], microRows in [1, 16], microVectors in [1, 8]");
+  }
+  return *schedule;
+}
+
+void checkBuild(Fields &fields) {
+  std::optional<std::string_view> build = fields.takeOptional("build");
+  if (build && *build != buildId()) {
+    bad("build is '" + std::string(*build) + "', but this library's is " + std::string(buildId()) +
+        ": its kernels are not interchangeable with another build's");
+  }
+}
+
+uint64_t mix(uint64_t a, uint64_t b) {
+  __uint128_t product = static_cast<__uint128_t>(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xd6e8feb86659fd93u);
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+} // namespace
+
+std::string_view runtime::toText(ElementType type) {
+  switch (type) {
+  case ElementType::F32:
+    return "f32";
+  case ElementType::F16:
+    return "f16";
+  case ElementType::BF16:
+    return "bf16";
+  }
+  return "";
+}
+
+void KernelKey::normalize() {
+  if (kind == KernelKind::RowLimits) {
+    // Its code depends on the target and on how many rows a program has; the rest of the schedule is canonical.
+    KernelKey limits;
+    limits.kind = kind;
+    limits.level = level;
+    limits.evenM = evenM;
+    limits.schedule.blockM = schedule.blockM;
+    *this = limits;
+    return;
+  }
+  evenN = evenN && mask == attn::MaskKind::None;
+  evenD = headDimsAreEven(*this);
+  for (attn::AlignClass &tensor : align) {
+    tensor = tensor == attn::AlignClass::Strided ? tensor : elementAlign(dtype);
+  }
+}
+
+size_t KernelKey::hash() const {
+  uint64_t scalars = static_cast<uint64_t>(kind) | static_cast<uint64_t>(level) << 8 |
+                     static_cast<uint64_t>(dtype) << 16 | static_cast<uint64_t>(mask) << 24 |
+                     static_cast<uint64_t>(headDim) << 32 | static_cast<uint64_t>(headDimV) << 48;
+  uint64_t rest = static_cast<uint64_t>(evenM) | static_cast<uint64_t>(evenN) << 1 | static_cast<uint64_t>(evenD) << 2;
+  for (size_t i = 0; i < align.size(); ++i) {
+    rest |= static_cast<uint64_t>(align[i]) << (8 + 8 * i);
+  }
+  uint64_t blocks = static_cast<uint64_t>(schedule.orientation) | static_cast<uint64_t>(schedule.microRows) << 8 |
+                    static_cast<uint64_t>(schedule.microVectors) << 16 |
+                    static_cast<uint64_t>(schedule.blockM) << 24 | static_cast<uint64_t>(schedule.blockN) << 40;
+  return mix(mix(scalars, rest), blocks);
+}
+
+std::string runtime::toText(const KernelKey &key) {
+  std::string text;
+  text.reserve(256);
+  auto field = [&](std::string_view name, std::string_view value) {
+    text.append(" ").append(name).append("=").append(value);
+  };
+  auto boolean = [](bool value) { return value ? std::string_view("1") : std::string_view("0"); };
+  const bool forward = key.kind == KernelKind::Forward;
+  text = forward ? "forward" : "row_limits";
+  field("target", std::string(kTargetFamily) + std::string(cpuLevelInfo(key.level).name));
+  if (forward) {
+    field("dtype", toText(key.dtype));
+    field("headDim", std::to_string(key.headDim));
+    field("headDimV", std::to_string(key.headDimV));
+  }
+  field("evenM", boolean(key.evenM));
+  if (forward) {
+    field("evenN", boolean(key.evenN));
+    field("evenD", boolean(key.evenD));
+    field("mask", view(attn::stringifyMaskKind(key.mask)));
+    std::string align;
+    for (size_t i = 0; i < key.align.size(); ++i) {
+      align.append(i == 0 ? "" : ",").append(kTensorNames[i]).append(":");
+      align.append(view(attn::stringifyAlignClass(key.align[i])));
+    }
+    field("align", align);
+  }
+  field("schedule", kernels::toText(key.schedule));
+  field("build", buildId());
+  return text;
+}
+
+KernelKey runtime::parseKey(std::string_view text) {
+  Fields fields(text);
+  KernelKey key;
+  if (fields.kind() == "forward") {
+    key.kind = KernelKind::Forward;
+  } else if (fields.kind() == "row_limits") {
+    key.kind = KernelKind::RowLimits;
+  } else {
+    badField("kernel kind (the first word)", fields.kind(), "forward or row_limits");
+  }
+  key.level = parseTarget(fields.take("target"));
+  if (key.kind == KernelKind::Forward) {
+    key.dtype = parseElementType(fields.take("dtype"));
+    key.headDim = parseHeadDim("headDim", fields.take("headDim"));
+    key.headDimV = parseHeadDim("headDimV", fields.take("headDimV"));
+  }
+  key.evenM = parseBool("evenM", fields.take("evenM"));
+  if (key.kind == KernelKind::Forward) {
+    key.evenN = parseBool("evenN", fields.take("evenN"));
+    key.evenD = parseBool("evenD", fields.take("evenD"));
+    key.mask = parseMask(fields.take("mask"));
+    key.align = parseAlign(fields.take("align"), key.dtype);
+  }
+  key.schedule = parseScheduleField(fields.take("schedule"));
+  checkBuild(fields);
+  fields.expectNoMore();
+
+  KernelKey normalized = key;
+  normalized.normalize();
+  if (key.evenD != normalized.evenD) {
+    bad("evenD is " + std::to_string(key.evenD) + ", but head dims " + std::to_string(key.headDim) + " and " +
+        std::to_string(key.headDimV) + " with " + std::to_string(vectorLanes(key.level)) + " lanes make it " +
+        std::to_string(normalized.evenD));
+  }
+  if (key.evenN != normalized.evenN) {
+    bad("evenN is 1, must be 0 with mask=" + attn::stringifyMaskKind(key.mask).str());
+  }
+  if (key != normalized) {
+    bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
+        "': a row_limits kernel depends on blockM only");
+  }
+  return key;
+}
+
+std::string runtime::digest(const KernelKey &key) { return blake3Hex(toText(key)); }

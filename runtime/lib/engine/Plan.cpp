@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Problem to plan: which kernels, how many programs, and which argument goes into which slot.
+#include "tilewright/runtime/Plan.h"
+#include "tilewright/kernels/BlockRanges.h"
+#include "tilewright/runtime/Error.h"
+#include "tilewright/runtime/SupportMatrix.h"
+
+#include <nlohmann/json.hpp>
+
+#include <bit>
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+using kernels::ArgId;
+using kernels::KernelKind;
+
+namespace {
+
+int64_t product(int64_t a, int64_t b, const char *what) {
+  int64_t result;
+  if (__builtin_mul_overflow(a, b, &result)) {
+    throw Error(TW_INVALID_ARGUMENT,
+                "q: " + std::string(what) + " for " + std::to_string(a) + " times " + std::to_string(b) +
+                    " does not fit in 64 bits",
+                "q");
+  }
+  return result;
+}
+
+KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
+  std::optional<ElementType> dtype = supportedElementType(problem.dtype);
+  if (!dtype) {
+    throw Error(TW_INTERNAL_ERROR, "a plan was asked for an element type that no kernel has");
+  }
+  KernelKey key;
+  key.kind = KernelKind::Forward;
+  key.level = options.level;
+  key.dtype = *dtype;
+  key.mask = problem.mask;
+  key.headDim = static_cast<uint16_t>(problem.headDim);
+  key.headDimV = static_cast<uint16_t>(problem.headDimV);
+  key.schedule = forwardSchedule(problem, options);
+  key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
+  key.evenN = problem.seqlenK % key.schedule.blockN == 0;
+  for (size_t i = 0; i < key.align.size(); ++i) {
+    // normalize() narrows this to the element's size.
+    key.align[i] = problem.contiguous[i] ? attn::AlignClass::Bytes16 : attn::AlignClass::Strided;
+  }
+  key.normalize();
+  return key;
+}
+
+KernelKey rowLimitsKey(const KernelKey &forward) {
+  KernelKey key = forward;
+  key.kind = KernelKind::RowLimits;
+  key.normalize();
+  return key;
+}
+
+/// Writes argument slots one after the other.
+class SlotWriter {
+public:
+  explicit SlotWriter(Step &step) : step_(step) { step_.slotCount = 0; }
+
+  void put(uint64_t value) {
+    if (step_.slotCount == kMaxSlots) {
+      throw Error(TW_INTERNAL_ERROR, "a kernel takes more than " + std::to_string(kMaxSlots) + " argument slots");
+    }
+    step_.slots[step_.slotCount++] = value;
+  }
+  void integer(int64_t value) { put(static_cast<uint64_t>(value)); }
+  void float32(double value) { put(std::bit_cast<uint32_t>(static_cast<float>(value))); }
+  void tensor(const void *base, std::span<const int64_t> strides) {
+    put(reinterpret_cast<uintptr_t>(base));
+    for (int64_t stride : strides) {
+      integer(stride);
+    }
+  }
+
+private:
+  Step &step_;
+};
+
+void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, const ForwardPointers &pointers,
+                 void *rowLimits) {
+  switch (id) {
+  case ArgId::Q:
+    return slots.tensor(pointers.q, problem.q);
+  case ArgId::K:
+    return slots.tensor(pointers.k, problem.k);
+  case ArgId::V:
+    return slots.tensor(pointers.v, problem.v);
+  case ArgId::Out:
+    return slots.tensor(pointers.out, problem.out);
+  case ArgId::Lse:
+    return slots.tensor(pointers.lse, problem.lse);
+  case ArgId::GlmBreak:
+    return slots.tensor(pointers.glm, std::span(problem.glm).first(1));
+  case ArgId::RowLimits:
+    return slots.tensor(rowLimits, std::array<int64_t, 2>{problem.seqlenQ, 1});
+  case ArgId::GlmPairs:
+    return slots.tensor(pointers.glm, problem.glm);
+  case ArgId::Scale:
+    return slots.float32(problem.scale);
+  case ArgId::SeqlenQ:
+    return slots.integer(problem.seqlenQ);
+  case ArgId::SeqlenK:
+    return slots.integer(problem.seqlenK);
+  case ArgId::Heads:
+    return slots.integer(problem.heads);
+  case ArgId::Batch:
+    return slots.integer(problem.batch);
+  case ArgId::HeadsPerKv:
+    return slots.integer(problem.heads / problem.headsK);
+  case ArgId::CausalOffset:
+    return slots.integer(problem.causalOffset());
+  case ArgId::WriteLse:
+    return slots.integer(problem.writeLse ? 1 : 0);
+  case ArgId::Pairs:
+    return slots.integer(problem.pairs);
+  }
+  throw Error(TW_INTERNAL_ERROR, "a kernel argument has no value");
+}
+
+} // namespace
+
+kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, const PlanOptions &options) {
+  if (options.schedule) {
+    return *options.schedule;
+  }
+  return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
+                                 static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
+}
+
+Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &options) {
+  Plan plan;
+  if (problem.empty()) {
+    return plan;
+  }
+  const KernelKey key = forwardKey(problem, options);
+  const int64_t rowBlocks = kernels::ceilDiv(problem.seqlenQ, key.schedule.blockM);
+  const int64_t batchRowBlocks = product(problem.batch, rowBlocks, "the number of programs");
+  if (problem.mask == attn::MaskKind::GlmPacked) {
+    Step &limits = plan.steps[plan.stepCount++];
+    limits.key = rowLimitsKey(key);
+    limits.programs = batchRowBlocks;
+    int64_t rows = product(problem.batch, problem.seqlenQ, "the number of row limits");
+    plan.workspaceBytes = static_cast<size_t>(product(rows, sizeof(int32_t), "the number of row limits"));
+  }
+  Step &forward = plan.steps[plan.stepCount++];
+  forward.key = key;
+  forward.programs = product(batchRowBlocks, problem.heads, "the number of programs");
+  return plan;
+}
+
+void runtime::bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace) {
+  for (Step &step : plan.list()) {
+    SlotWriter slots(step);
+    for (ArgId id : kernels::kernelArguments(step.key.kind, step.key.mask)) {
+      putArgument(slots, id, problem, pointers, workspace);
+    }
+  }
+}
+
+std::string runtime::planJson(const Plan &plan) {
+  nlohmann::ordered_json json;
+  json["steps"] = nlohmann::ordered_json::array();
+  for (const Step &step : plan.list()) {
+    json["steps"].push_back({{"key", toText(step.key)}, {"programs", step.programs}});
+  }
+  json["workspace_bytes"] = plan.workspaceBytes;
+  return json.dump();
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The table, and the questions that argument checking asks it.
+#include "tilewright/runtime/SupportMatrix.h"
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+
+namespace {
+
+constexpr int32_t kNoValue = -1;
+
+constexpr int32_t value(attn::MaskKind mask) { return static_cast<int32_t>(mask); }
+
+constexpr SupportRow kRows[] = {
+    {FeatureGroup::Pass, kNoValue, "forward", true, ""},
+    {FeatureGroup::Pass, kNoValue, "backward", false, ""},
+
+    {FeatureGroup::ElementType, TW_FLOAT32, "float32", true, ""},
+    {FeatureGroup::ElementType, TW_FLOAT16, "float16", true, "accumulated in float32"},
+    {FeatureGroup::ElementType, TW_BFLOAT16, "bfloat16", true, "accumulated in float32"},
+    {FeatureGroup::ElementType, TW_FLOAT64, "float64", false, "the reference only"},
+
+    {FeatureGroup::Mask, value(attn::MaskKind::None), "none", true, ""},
+    {FeatureGroup::Mask, value(attn::MaskKind::Causal), "causal", true, "hidden key blocks are skipped"},
+    {FeatureGroup::Mask, value(attn::MaskKind::GlmBreak), "GLM break points, `(batch,)`", true,
+     "hidden key blocks are skipped"},
+    {FeatureGroup::Mask, value(attn::MaskKind::GlmPacked), "packed GLM pairs, `(batch, 2, N)`", true,
+     "hidden key blocks are skipped; any N, order, nesting and overlap"},
+
+    {FeatureGroup::CausalAlign, TW_ALIGN_BOTTOM_RIGHT, "bottom_right", true, "the default"},
+    {FeatureGroup::CausalAlign, TW_ALIGN_TOP_LEFT, "top_left", true, ""},
+
+    {FeatureGroup::HeadDim, kNoValue, "every integer from 1 to 256, the v head dim on its own", true, ""},
+
+    {FeatureGroup::Shape, kNoValue, "any seqlen_q and seqlen_k from 0 to 2^31 - 1, equal or not", true, ""},
+    {FeatureGroup::Shape, kNoValue, "grouped and multi-query heads: heads % heads_k == 0", true, ""},
+    {FeatureGroup::Shape, kNoValue, "sequences of different lengths in one batch (cu_seqlens)", false, ""},
+
+    {FeatureGroup::Layout, kNoValue, "(b, s, h, d) and (b, h, s, d), packed qkv and kv views, by strides", true,
+     "no copy is made"},
+    {FeatureGroup::Layout, kNoValue, "innermost stride other than 1, stride 0, negative strides", true,
+     "slower loads; stride 0 not in outputs"},
+
+    {FeatureGroup::Output, kNoValue, "log-sum-exp, float32", true, "natural logarithm"},
+    {FeatureGroup::Output, kNoValue, "dropout", false, ""},
+    {FeatureGroup::Output, kNoValue, "bias, additive and boolean mask tensors", false, ""},
+    {FeatureGroup::Output, kNoValue, "sliding window, ALiBi, softcap", false, ""},
+};
+
+std::string_view groupTitle(FeatureGroup group) {
+  switch (group) {
+  case FeatureGroup::Pass:
+    return "Pass";
+  case FeatureGroup::ElementType:
+    return "Element type";
+  case FeatureGroup::Mask:
+    return "Mask";
+  case FeatureGroup::CausalAlign:
+    return "`causal_align`";
+  case FeatureGroup::HeadDim:
+    return "Head dim";
+  case FeatureGroup::Shape:
+    return "Shapes";
+  case FeatureGroup::Layout:
+    return "Layout";
+  case FeatureGroup::Output:
+    return "Options";
+  }
+  return "";
+}
+
+bool served(FeatureGroup group, int32_t wanted) {
+  for (const SupportRow &row : kRows) {
+    if (row.group == group && row.value == wanted) {
+      return row.cpu;
+    }
+  }
+  return false;
+}
+
+} // namespace
+
+std::span<const SupportRow> runtime::supportMatrix() { return kRows; }
+
+std::optional<ElementType> runtime::supportedElementType(TwDType dtype) {
+  if (!served(FeatureGroup::ElementType, dtype)) {
+    return std::nullopt;
+  }
+  switch (dtype) {
+  case TW_FLOAT32:
+    return ElementType::F32;
+  case TW_FLOAT16:
+    return ElementType::F16;
+  case TW_BFLOAT16:
+    return ElementType::BF16;
+  default:
+    return std::nullopt;
+  }
+}
+
+bool runtime::supportsMask(attn::MaskKind mask) { return served(FeatureGroup::Mask, value(mask)); }
+
+bool runtime::supportsCausalAlign(TwCausalAlign align) { return served(FeatureGroup::CausalAlign, align); }
+
+std::string runtime::supportedValues(FeatureGroup group) {
+  std::string text;
+  for (const SupportRow &row : kRows) {
+    if (row.group == group && row.cpu) {
+      text += text.empty() ? "" : ", ";
+      text += row.feature;
+    }
+  }
+  return text;
+}
+
+std::string runtime::supportMatrixMarkdown() {
+  std::string text = "| | | `cpu` | |\n|---|---|---|---|\n";
+  const SupportRow *previous = nullptr;
+  for (const SupportRow &row : kRows) {
+    bool first = previous == nullptr || previous->group != row.group;
+    text += "| ";
+    text += first ? groupTitle(row.group) : std::string_view();
+    text += " | ";
+    text += row.feature;
+    text += row.cpu ? " | yes | " : " | no | ";
+    text += row.note;
+    text += " |\n";
+    previous = &row;
+  }
+  return text;
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "AttnModule.h"
+#include "tilewright/Dialect/Attn/IR/Attn.h"
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::runtime;
+using kernels::ArgId;
+using kernels::ArgInfo;
+using kernels::ArgType;
+using kernels::KernelKind;
+
+std::string_view runtime::kernelSymbol(KernelKind kind) {
+  return kind == KernelKind::Forward ? "attn_forward" : "attn_row_limits";
+}
+
+static Type elementType(MLIRContext *context, ElementType type) {
+  switch (type) {
+  case ElementType::F32:
+    return Float32Type::get(context);
+  case ElementType::F16:
+    return Float16Type::get(context);
+  case ElementType::BF16:
+    return BFloat16Type::get(context);
+  }
+  llvm_unreachable("element type");
+}
+
+static std::optional<ElementType> elementTypeOf(Type type) {
+  if (type.isF32()) {
+    return ElementType::F32;
+  }
+  if (type.isF16()) {
+    return ElementType::F16;
+  }
+  if (type.isBF16()) {
+    return ElementType::BF16;
+  }
+  return std::nullopt;
+}
+
+static Type argumentType(MLIRContext *context, const KernelKey &key, const ArgInfo &info) {
+  switch (info.type) {
+  case ArgType::Int64:
+    return IntegerType::get(context, 64);
+  case ArgType::Float32:
+    return Float32Type::get(context);
+  case ArgType::Tensor:
+    break;
+  }
+  switch (info.id) {
+  case ArgId::Q:
+  case ArgId::K:
+  case ArgId::V:
+  case ArgId::Out: {
+    auto align = key.align[static_cast<size_t>(info.id)];
+    return attn::TensorType::get(context, info.rank, elementType(context, key.dtype), align);
+  }
+  case ArgId::Lse:
+    // Strides of float32 and int32 side tensors are read at run time: rows are short and read once a program.
+    return attn::TensorType::get(context, info.rank, Float32Type::get(context), attn::AlignClass::Strided);
+  default:
+    return attn::TensorType::get(context, info.rank, IntegerType::get(context, 32), attn::AlignClass::Strided);
+  }
+}
+
+OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const KernelKey &key) {
+  ImplicitLocOpBuilder b(UnknownLoc::get(&context), &context);
+  OwningOpRef<ModuleOp> module = ModuleOp::create(b.getLoc());
+  b.setInsertionPointToEnd(module->getBody());
+
+  auto ids = kernels::kernelArguments(key.kind, key.mask);
+  SmallVector<Type> types;
+  for (ArgId id : ids) {
+    types.push_back(argumentType(&context, key, kernels::argInfo(id)));
+  }
+  auto func = func::FuncOp::create(b, StringRef(kernelSymbol(key.kind)), b.getFunctionType(types, {}));
+  const kernels::Schedule &s = key.schedule;
+  auto orientation = s.orientation == kernels::Orientation::KeysByQueries ? tile::Orientation::KeysByQueries
+                                                                          : tile::Orientation::QueriesByKeys;
+  func->setAttr(tile::kScheduleAttr, tile::ScheduleAttr::get(&context, orientation, s.blockM, s.blockN, s.microRows,
+                                                             s.microVectors));
+  func->setAttr(tile::kTargetAttr, tile::CpuTargetAttr::get(&context, StringRef(cpuLevelInfo(key.level).name)));
+
+  Block *entry = func.addEntryBlock();
+  b.setInsertionPointToStart(entry);
+  auto arg = [&](ArgId id) -> Value {
+    for (auto [i, candidate] : llvm::enumerate(ids)) {
+      if (candidate == id) {
+        return entry->getArgument(i);
+      }
+    }
+    return {};
+  };
+  auto unitIf = [&](bool condition) { return condition ? b.getUnitAttr() : UnitAttr(); };
+  if (key.kind == KernelKind::RowLimits) {
+    attn::RowLimitsOp::create(b, arg(ArgId::GlmPairs), arg(ArgId::RowLimits), arg(ArgId::SeqlenQ),
+                              arg(ArgId::SeqlenK), arg(ArgId::CausalOffset), arg(ArgId::Pairs), unitIf(key.evenM));
+  } else {
+    Value limits = arg(ArgId::GlmBreak) ? arg(ArgId::GlmBreak) : arg(ArgId::RowLimits);
+    attn::ForwardOp::create(b, arg(ArgId::Q), arg(ArgId::K), arg(ArgId::V), arg(ArgId::Out), arg(ArgId::Lse), limits,
+                            arg(ArgId::Scale), arg(ArgId::SeqlenQ), arg(ArgId::SeqlenK), arg(ArgId::Heads),
+                            arg(ArgId::HeadsPerKv), arg(ArgId::CausalOffset), arg(ArgId::WriteLse),
+                            b.getI64IntegerAttr(key.headDim), b.getI64IntegerAttr(key.headDimV),
+                            attn::MaskKindAttr::get(&context, key.mask), unitIf(key.evenM), unitIf(key.evenN));
+  }
+  func::ReturnOp::create(b);
+  return module;
+}
+
+std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
+  auto functions = module.getOps<func::FuncOp>();
+  if (!llvm::hasSingleElement(functions)) {
+    return std::nullopt;
+  }
+  func::FuncOp func = *functions.begin();
+  auto schedule = func->getAttrOfType<tile::ScheduleAttr>(tile::kScheduleAttr);
+  auto target = func->getAttrOfType<tile::CpuTargetAttr>(tile::kTargetAttr);
+  if (!schedule || !target) {
+    return std::nullopt;
+  }
+  KernelKey key;
+  key.level = *parseCpuLevel(std::string_view(target.getLevel()));
+  key.schedule.orientation = schedule.getOrientation() == tile::Orientation::KeysByQueries
+                                 ? kernels::Orientation::KeysByQueries
+                                 : kernels::Orientation::QueriesByKeys;
+  key.schedule.blockM = static_cast<uint16_t>(schedule.getBlockM());
+  key.schedule.blockN = static_cast<uint16_t>(schedule.getBlockN());
+  key.schedule.microRows = static_cast<uint8_t>(schedule.getMicroRows());
+  key.schedule.microVectors = static_cast<uint8_t>(schedule.getMicroVectors());
+
+  for (Operation &op : func.getBody().front()) {
+    if (auto limits = dyn_cast<attn::RowLimitsOp>(op)) {
+      key.kind = KernelKind::RowLimits;
+      key.evenM = limits.getEvenM();
+      key.normalize();
+      return key;
+    }
+    if (auto forward = dyn_cast<attn::ForwardOp>(op)) {
+      std::optional<ElementType> dtype = elementTypeOf(forward.getQ().getType().getElementType());
+      if (!dtype) {
+        return std::nullopt;
+      }
+      key.kind = KernelKind::Forward;
+      key.dtype = *dtype;
+      key.mask = forward.getMask();
+      key.headDim = static_cast<uint16_t>(forward.getHeadDim());
+      key.headDimV = static_cast<uint16_t>(forward.getHeadDimV());
+      key.evenM = forward.getEvenM();
+      key.evenN = forward.getEvenN();
+      key.align = {forward.getQ().getType().getAlign(), forward.getK().getType().getAlign(),
+                   forward.getV().getType().getAlign(), forward.getOut().getType().getAlign()};
+      key.normalize();
+      return key;
+    }
+  }
+  return std::nullopt;
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `tilewright compile`: any stage of a kernel, given its key's text or a few flags that a key is made from.
+//
+// The flags describe an attention problem, and the engine is asked for its plan: so a key made here is one that a call
+// would look up, schedule included, and nothing about keys is decided twice.
+#include "Commands.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <tilewright/tilewright.hpp>
+#include <unistd.h>
+#include <vector>
+
+namespace tilewright::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct CompileOptions {
+  std::string key;
+  std::string emit;
+  std::string output;
+  bool timing = false;
+  bool json = false;
+  bool printKey = false;
+
+  std::string kernel = "forward";
+  std::string dtype = "f32";
+  int64_t headDim = 64;
+  std::optional<int64_t> headDimV;
+  std::string mask = "none";
+  bool evenM = false;
+  bool evenN = false;
+  int64_t seqlenQ = 1024;
+  std::string cpuLevel;
+  std::string schedule;
+  std::vector<std::string> strided;
+  std::string forwardOnly; ///< a flag that was given and that matters to --kernel forward only
+};
+
+const std::map<std::string, DType> kDTypes = {
+    {"f32", DType::Float32}, {"f16", DType::Float16}, {"bf16", DType::BFloat16}};
+
+/// Replaces one `name=value` of a key's text.
+std::string withField(const std::string &key, const std::string &name, const std::string &value) {
+  std::istringstream words(key);
+  std::string result, word;
+  bool found = false;
+  while (words >> word) {
+    if (word.rfind(name + "=", 0) == 0) {
+      word = name + "=" + value;
+      found = true;
+    }
+    result += (result.empty() ? "" : " ") + word;
+  }
+  if (!found) {
+    throw std::runtime_error("the key '" + key + "' has no field '" + name + "'");
+  }
+  return result;
+}
+
+/// The key for another CPU, its schedule unchanged. evenD follows from the head dims and that CPU's vector length,
+/// which the library knows: one of the two values is canonical.
+std::string withTarget(const std::string &key, const std::string &cpuLevel) {
+  const std::string moved = withField(key, "target", "cpu:" + cpuLevel);
+  try {
+    return canonicalKey(withField(moved, "evenD", "1")).text;
+  } catch (const Error &) {
+    return withField(moved, "evenD", "0");
+  }
+}
+
+/// A problem's tensor without data: (1, seqlen, 1, dim).
+Tensor shapeOnly(DType dtype, int64_t seqlen, int64_t dim, bool strided) {
+  const int64_t step = strided ? 2 : 1;
+  return Tensor(nullptr, dtype, {1, seqlen, 1, dim}, {seqlen * dim * step, dim * step, dim * step, step});
+}
+
+Engine planningEngine(const EngineOptions &options) {
+  try {
+    return Engine(options);
+  } catch (const Error &error) {
+    if (error.status() == TW_UNSUPPORTED && error.argument() == "cpu_level") {
+      throw UsageError(std::string(error.what()) + "; give --schedule as well to compile for it nevertheless");
+    }
+    throw;
+  }
+}
+
+std::string keyFromFlags(const CompileOptions &options) {
+  const bool rowLimits = options.kernel == "row_limits";
+  if (rowLimits && !options.forwardOnly.empty()) {
+    throw UsageError(options.forwardOnly + " is given with --kernel row_limits, whose code does not depend on it");
+  }
+  const std::string mask = rowLimits ? "glm_packed" : options.mask;
+  if (options.evenN && mask != "none") {
+    throw UsageError("--even-n is true with --mask " + mask +
+                     "; it changes code for --mask none only, where no mask ends the last block of keys");
+  }
+  const DType dtype = kDTypes.at(options.dtype);
+  auto isStrided = [&](const char *name) {
+    return std::find(options.strided.begin(), options.strided.end(), name) != options.strided.end();
+  };
+  const int64_t headDimV = options.headDimV.value_or(options.headDim);
+  const int64_t seqlenK = options.seqlenQ;
+  const Tensor q = shapeOnly(dtype, options.seqlenQ, options.headDim, isStrided("q"));
+  const Tensor k = shapeOnly(dtype, seqlenK, options.headDim, isStrided("k"));
+  const Tensor v = shapeOnly(dtype, seqlenK, headDimV, isStrided("v"));
+  const Tensor out = shapeOnly(dtype, options.seqlenQ, headDimV, isStrided("out"));
+
+  EngineOptions engineOptions;
+  engineOptions.cacheDir = ""; // nothing is run, so nothing is worth looking for on disk
+  engineOptions.numThreads = 1;
+  // An engine is for CPUs that this machine can stand in for. It is asked about the level only to look into the
+  // schedule table; with a schedule given, a key for any level can be written.
+  const bool anyLevel = !options.cpuLevel.empty() && !options.schedule.empty();
+  if (!options.cpuLevel.empty() && !anyLevel) {
+    engineOptions.cpuLevel = options.cpuLevel;
+  }
+  if (!options.schedule.empty()) {
+    engineOptions.schedule = options.schedule;
+  }
+  const Engine engine = planningEngine(engineOptions);
+  const std::vector<int32_t> glm = {0, 0};
+  ForwardOptions forwardOptions;
+  forwardOptions.engine = &engine;
+  forwardOptions.causal = mask != "none";
+  if (mask == "glm_break") {
+    forwardOptions.glmMask = ConstTensor(glm.data(), {1});
+  } else if (mask == "glm_packed") {
+    forwardOptions.glmMask = ConstTensor(glm.data(), {1, 2, 1});
+  }
+  const Json steps = Json::parse(plan(q, k, v, out, forwardOptions)).at("steps");
+  for (const Json &step : steps) {
+    std::string key = step.at("key").get<std::string>();
+    if (key.substr(0, key.find(' ')) != options.kernel) {
+      continue;
+    }
+    key = withField(key, "evenM", options.evenM ? "1" : "0");
+    if (!rowLimits) {
+      key = withField(key, "evenN", options.evenN ? "1" : "0");
+    }
+    if (!anyLevel) {
+      return key;
+    }
+    return rowLimits ? withField(key, "target", "cpu:" + options.cpuLevel) : withTarget(key, options.cpuLevel);
+  }
+  throw std::runtime_error("the engine's plan for these flags has no step '" + options.kernel + "'");
+}
+
+void writeFile(const std::string &path, const std::string &text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  file.close();
+  if (!file) {
+    throw std::runtime_error("cannot write '" + path + "' (-o): " + std::strerror(errno));
+  }
+}
+
+void printTimings(const Json &timings) {
+  double total = 0.0;
+  std::fprintf(stderr, "%-12s %10s\n", "stage", "ms");
+  for (const auto &[stage, milliseconds] : timings.items()) {
+    std::fprintf(stderr, "%-12s %10.2f\n", stage.c_str(), milliseconds.get<double>());
+    total += milliseconds.get<double>();
+  }
+  std::fprintf(stderr, "%-12s %10.2f\n", "total", total);
+}
+
+void runCompile(const CompileOptions &options) {
+  if (options.emit.empty() && !options.printKey) {
+    throw UsageError("--emit is not given; allowed: attn, tile, schedule, vector, llvm, obj (or --print-key)");
+  }
+  const bool toFile = !options.output.empty() && options.output != "-";
+  if (options.emit == "obj" && !toFile) {
+    if (options.json) {
+      throw UsageError("--emit obj with --json needs -o FILE: an object file does not fit into JSON");
+    }
+    if (isatty(STDOUT_FILENO) != 0) {
+      throw UsageError("--emit obj would print binary data to a terminal; give -o FILE, or redirect the output");
+    }
+  }
+  const Key key = canonicalKey(options.key.empty() ? keyFromFlags(options) : options.key);
+  Json result = {{"key", key.text}, {"digest", key.digest}};
+  if (options.printKey) {
+    writeStdout(options.json ? result.dump(2) + "\n" : key.text + "\n");
+    return;
+  }
+
+  const Compilation compilation = compile(key.text, options.emit);
+  const Json timings = Json::parse(compilation.timings);
+  if (toFile) {
+    writeFile(options.output, compilation.output);
+  }
+  if (options.json) {
+    result["emit"] = options.emit;
+    result["bytes"] = compilation.output.size();
+    if (toFile) {
+      result["file"] = options.output;
+    } else {
+      result["output"] = compilation.output;
+    }
+    if (options.timing) {
+      result["timings_ms"] = timings;
+    }
+    writeStdout(result.dump(2) + "\n");
+    return;
+  }
+  if (!toFile) {
+    writeStdout(compilation.output);
+  }
+  if (options.timing) {
+    std::fprintf(stderr, "%s\n", key.text.c_str());
+    printTimings(timings);
+  }
+}
+
+} // namespace
+
+void addCompileCommand(CLI::App &app) {
+  CLI::App *command = app.add_subcommand("compile", "Compile a kernel and print any stage of it");
+  auto options = std::make_shared<CompileOptions>();
+  CLI::Option *key = command
+                         ->add_option("--key", options->key,
+                                      "The kernel's key, as printed by --print-key, plans, and cache misses; excludes "
+                                      "the flags that describe a kernel")
+                         ->type_name("TEXT");
+  command
+      ->add_option("--emit", options->emit,
+                   "Stage to print: the problem (attn), the tile program (tile), with its schedule applied (schedule), "
+                   "as vector code (vector), LLVM IR (llvm), or an object file (obj)")
+      ->check(CLI::IsMember({"attn", "tile", "schedule", "vector", "llvm", "obj"}));
+  command->add_option("-o,--output", options->output, "Write the stage to this file; - is standard output")
+      ->type_name("FILE");
+  command->add_flag("--timing", options->timing,
+                    "Also print the time of each compile stage: to stderr, or into the JSON");
+  command->add_flag("--json", options->json, "Print JSON: key, digest, bytes, and the stage's text or the file's name");
+  command->add_flag("--print-key", options->printKey, "Print the canonical key and compile nothing; excludes --emit")
+      ->excludes("--emit");
+
+  const std::string group = "The kernel, without --key";
+  std::vector<CLI::Option *> described;
+  auto describe = [&](CLI::Option *option) {
+    option->group(group)->excludes(key);
+    described.push_back(option);
+    return option;
+  };
+  describe(command->add_option("--kernel", options->kernel,
+                               "forward, or row_limits: the program that turns packed GLM pairs into one limit a row"))
+      ->check(CLI::IsMember({"forward", "row_limits"}))
+      ->capture_default_str();
+  describe(command->add_option("--dtype", options->dtype, "Element type of q, k, v and out"))
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
+  describe(command->add_option("--head-dim", options->headDim, "Head dim of q and k, 1 to 256"))
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  describe(command->add_option("--head-dim-v", options->headDimV, "Head dim of v and out, 1 to 256"))
+      ->check(CLI::Range(1, 256))
+      ->default_str("that of q");
+  describe(command->add_option("--mask", options->mask, "Which keys a row sees"))
+      ->check(CLI::IsMember({"none", "causal", "glm_break", "glm_packed"}))
+      ->capture_default_str();
+  describe(command->add_option("--even-m", options->evenM,
+                               "true: only for a seqlen_q that is a multiple of the schedule's block"))
+      ->type_name("BOOL")
+      ->default_str("false");
+  describe(
+      command->add_option("--even-n", options->evenN,
+                          "true: only for a seqlen_k that is a multiple of the schedule's block; --mask none only"))
+      ->type_name("BOOL")
+      ->default_str("false");
+  describe(command->add_option("--seqlen-q", options->seqlenQ,
+                               "Query rows for which the schedule table is asked; any length may run the kernel"))
+      ->check(CLI::Range(int64_t{1}, int64_t{std::numeric_limits<int32_t>::max()}))
+      ->capture_default_str();
+  describe(command->add_option("--cpu-level", options->cpuLevel,
+                               "CPU to compile for; one that this machine is not needs --schedule"))
+      ->check(CLI::IsMember({"x86-64-v2", "x86-64-v3", "x86-64-v4"}))
+      ->default_str("the best of this machine");
+  describe(command->add_option("--schedule", options->schedule,
+                               "Schedule, such as kq:64x64:8x2: orientation, blocks, register tile"))
+      ->type_name("TEXT")
+      ->default_str("the schedule table's choice");
+  describe(command->add_option("--strided", options->strided,
+                               "Tensors whose innermost stride is not 1, separated by commas"))
+      ->delimiter(',')
+      ->check(CLI::IsMember({"q", "k", "v", "out"}));
+  command->footer("Examples:\n"
+                  "  tilewright compile --emit tile --mask causal\n"
+                  "  tilewright compile --dtype f16 --head-dim 80 --emit obj --timing -o kernel.o\n"
+                  "  tilewright compile --print-key --mask glm_packed --even-m true --cpu-level x86-64-v3\n"
+                  "  tilewright compile --emit llvm --key \"$(tilewright compile --print-key --head-dim 40)\"\n");
+  command->callback([options, command] {
+    for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided"}) {
+      if (command->count(flag) != 0) {
+        options->forwardOnly = flag;
+      }
+    }
+    runCompile(*options);
+  });
+}
+
+} // namespace tilewright::cli

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Conversions of element types.
+#include "Precision.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+namespace tilewright::cli {
+
+namespace {
+
+uint16_t toBfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) {
+    return static_cast<uint16_t>((bits >> 16) | 0x40);
+  }
+  // Adding just under half, plus the lowest kept bit, carries exactly when rounding to nearest even goes up.
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+float fromBfloat16(uint16_t code) { return std::bit_cast<float>(static_cast<uint32_t>(code) << 16); }
+
+template <typename T> T read(const std::byte *address) {
+  T value;
+  std::memcpy(&value, address, sizeof(value));
+  return value;
+}
+
+template <typename T> void write(std::byte *address, T value) { std::memcpy(address, &value, sizeof(value)); }
+
+} // namespace
+
+std::string_view dtypeName(DType dtype) {
+  switch (dtype) {
+  case DType::Float32:
+    return "f32";
+  case DType::Float16:
+    return "f16";
+  case DType::BFloat16:
+    return "bf16";
+  case DType::Float64:
+    return "f64";
+  case DType::Int32:
+    return "i32";
+  case DType::Int64:
+    break;
+  }
+  return "i64";
+}
+
+size_t elementBytes(DType dtype) {
+  switch (dtype) {
+  case DType::Float16:
+  case DType::BFloat16:
+    return 2;
+  case DType::Float32:
+  case DType::Int32:
+    return 4;
+  case DType::Float64:
+  case DType::Int64:
+    break;
+  }
+  return 8;
+}
+
+float roundTo(DType dtype, float value) {
+  switch (dtype) {
+  case DType::Float16:
+    return static_cast<float>(static_cast<_Float16>(value));
+  case DType::BFloat16:
+    return fromBfloat16(toBfloat16(value));
+  default:
+    return value;
+  }
+}
+
+double ulpAt(DType dtype, double magnitude) {
+  const int mantissaBits = dtype == DType::Float16    ? 10
+                           : dtype == DType::BFloat16 ? 7
+                           : dtype == DType::Float32  ? 23
+                                                      : 52;
+  const int minExponent = dtype == DType::Float16 ? -14 : dtype == DType::Float64 ? -1022 : -126;
+  const int exponent = magnitude > 0.0 ? std::max(std::ilogb(magnitude), minExponent) : minExponent;
+  return std::ldexp(1.0, exponent - mantissaBits);
+}
+
+double loadElement(DType dtype, const std::byte *address) {
+  switch (dtype) {
+  case DType::Float16:
+    return static_cast<double>(read<_Float16>(address));
+  case DType::BFloat16:
+    return fromBfloat16(read<uint16_t>(address));
+  case DType::Float64:
+    return read<double>(address);
+  default:
+    return read<float>(address);
+  }
+}
+
+void storeElement(DType dtype, std::byte *address, double value) {
+  switch (dtype) {
+  case DType::Float16:
+    return write(address, static_cast<_Float16>(value));
+  case DType::BFloat16:
+    return write(address, toBfloat16(static_cast<float>(value)));
+  case DType::Float64:
+    return write(address, value);
+  default:
+    return write(address, static_cast<float>(value));
+  }
+}
+
+void storeSentinel(DType dtype, std::byte *address) {
+  switch (dtype) {
+  case DType::Float16:
+    return write(address, uint16_t{0x7ea5});
+  case DType::BFloat16:
+    return write(address, uint16_t{0x7fe5});
+  case DType::Float64:
+    return write(address, uint64_t{0x7ffca5a5a5a5a5a5});
+  default:
+    return write(address, uint32_t{0x7fe5a5a5});
+  }
+}
+
+} // namespace tilewright::cli
