@@ -81,7 +81,19 @@ Value ProgramBuilder::splat(Value scalar, ArrayRef<int64_t> shape) {
 
 Value ProgramBuilder::broadcast(Value vector, int64_t axis, ArrayRef<int64_t> shape) {
   Type element = cast<RankedTensorType>(vector.getType()).getElementType();
-  return tile::BroadcastOp::create(*this, tileType(shape, element), vector, axis);
+  RankedTensorType type = tileType(shape, element);
+  // What is uniform or an index tile already is made in its final shape: nothing has to be stored to be repeated.
+  if (auto uniform = vector.getDefiningOp<tile::SplatOp>()) {
+    return splat(uniform.getScalar(), shape);
+  }
+  if (auto index = vector.getDefiningOp<tile::IndexOp>()) {
+    return tile::IndexOp::create(*this, type, index.getBase(), 1 - axis);
+  }
+  if (auto constant = vector.getDefiningOp<arith::ConstantOp>()) {
+    auto value = cast<SplatElementsAttr>(constant.getValue()).getSplatValue<Attribute>();
+    return arith::ConstantOp::create(*this, cast<TypedAttr>(DenseElementsAttr::get(type, value)));
+  }
+  return tile::BroadcastOp::create(*this, type, vector, axis);
 }
 
 Value ProgramBuilder::reduce(tile::ReduceKind kind, Value source, int64_t axis) {

@@ -287,15 +287,15 @@ def dense_torch(q: Any, k: Any, v: Any, visible: Any) -> Optional[float]:
 
     group = q.shape[2] // k.shape[2]
     dtype = getattr(torch, q.dtype.name)
-    tensors = [
+    queries, keys, values = (
         torch.from_numpy(np.ascontiguousarray(t.astype(np.float32))).to(dtype).transpose(1, 2)
         for t in (q, np.repeat(k, group, axis=2), np.repeat(v, group, axis=2))
-    ]
+    )
     mask = torch.from_numpy(visible)[:, None]
     attention = torch.nn.functional.scaled_dot_product_attention
     with torch.no_grad():
-        attention(*tensors, attn_mask=mask)
-        return min(_timed(lambda: attention(*tensors, attn_mask=mask))[1] for _ in range(3))
+        attention(queries, keys, values, attn_mask=mask)
+        return min(_timed(lambda: attention(queries, keys, values, attn_mask=mask))[1] for _ in range(3))
 
 
 def compare(dtype: Any, out: Any, lse: Any, exact: Any, exact_lse: Any, plain: Tuple[Any, Any]) -> List[Check]:

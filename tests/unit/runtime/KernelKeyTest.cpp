@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The key: canonical text, strict parser, digest, normal form.
+#include "TestSupport.h"
+#include "tilewright/runtime/Digest.h"
+
+#include <functional>
+#include <random>
+#include <set>
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+using namespace tilewright::tests;
+using kernels::KernelKind;
+using ::testing::HasSubstr;
+
+namespace {
+
+KernelKey randomKey(std::mt19937 &random) {
+  auto pick = [&](auto... values) {
+    std::common_type_t<decltype(values)...> list[] = {values...};
+    return list[random() % sizeof...(values)];
+  };
+  KernelKey key;
+  key.kind = pick(KernelKind::Forward, KernelKind::Forward, KernelKind::RowLimits);
+  key.level = pick(CpuLevel::X86_64_v2, CpuLevel::X86_64_v3, CpuLevel::X86_64_v4);
+  key.dtype = pick(ElementType::F32, ElementType::F16, ElementType::BF16);
+  key.mask = pick(attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak, attn::MaskKind::GlmPacked);
+  key.headDim = static_cast<uint16_t>(1 + random() % 256);
+  key.headDimV = static_cast<uint16_t>(1 + random() % 256);
+  key.evenM = random() % 2;
+  key.evenN = random() % 2;
+  key.evenD = random() % 2;
+  for (attn::AlignClass &align : key.align) {
+    align = pick(attn::AlignClass::Strided, attn::AlignClass::Bytes2, attn::AlignClass::Bytes4,
+                 attn::AlignClass::Bytes8, attn::AlignClass::Bytes16);
+  }
+  key.schedule.orientation = pick(kernels::Orientation::QueriesByKeys, kernels::Orientation::KeysByQueries);
+  key.schedule.blockM = static_cast<uint16_t>(16 * (1 + random() % 32));
+  key.schedule.blockN = static_cast<uint16_t>(16 * (1 + random() % 32));
+  key.schedule.microRows = static_cast<uint8_t>(1 + random() % 16);
+  key.schedule.microVectors = static_cast<uint8_t>(1 + random() % 8);
+  key.normalize();
+  return key;
+}
+
+std::string replaced(std::string text, const std::string &from, const std::string &to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from << " in " << text;
+  return text.replace(at, from.size(), to);
+}
+
+} // namespace
+
+TEST(KernelKey, TextIsTheDocumentedOne) {
+  KernelKey key;
+  key.level = CpuLevel::X86_64_v4;
+  key.dtype = ElementType::BF16;
+  key.headDim = key.headDimV = 64;
+  key.evenM = true;
+  key.evenN = true; // cleared: the mask is not none
+  key.mask = attn::MaskKind::Causal;
+  key.align.fill(attn::AlignClass::Bytes16);
+  key.align[2] = attn::AlignClass::Strided;
+  key.normalize();
+  EXPECT_EQ(toText(key), "forward target=cpu:x86-64-v4 dtype=bf16 headDim=64 headDimV=64 evenM=1 evenN=0 evenD=1 "
+                         "mask=causal align=q:a2,k:a2,v:strided,out:a2 schedule=kq:64x64:8x2 build=" +
+                             std::string(buildId()));
+
+  key.kind = KernelKind::RowLimits;
+  key.schedule = {kernels::Orientation::QueriesByKeys, 32, 128, 4, 1};
+  key.normalize();
+  EXPECT_EQ(toText(key),
+            "row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:32x64:8x2 build=" + std::string(buildId()));
+}
+
+TEST(KernelKey, BuildIdIsSixteenHexDigits) {
+  EXPECT_EQ(buildId().size(), 16u);
+  EXPECT_EQ(buildId().find_first_not_of("0123456789abcdef"), std::string_view::npos);
+}
+
+TEST(KernelKey, EveryFieldChangesTextDigestAndHash) {
+  const KernelKey base = sampleKey();
+  const std::vector<std::pair<const char *, std::function<void(KernelKey &)>>> changes = {
+      {"kind", [](KernelKey &key) { key.kind = KernelKind::RowLimits; }},
+      {"level", [](KernelKey &key) { key.level = CpuLevel::X86_64_v4; }},
+      {"dtype", [](KernelKey &key) { key.dtype = ElementType::F16; }},
+      {"mask", [](KernelKey &key) { key.mask = attn::MaskKind::GlmPacked; }},
+      {"headDim", [](KernelKey &key) { key.headDim = 63; }},
+      {"headDimV", [](KernelKey &key) { key.headDimV = 33; }},
+      {"evenM", [](KernelKey &key) { key.evenM = !key.evenM; }},
+      {"evenN", [](KernelKey &key) { key.evenN = !key.evenN; }},
+      {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Strided; }},
+      {"align k", [](KernelKey &key) { key.align[1] = attn::AlignClass::Strided; }},
+      {"align v", [](KernelKey &key) { key.align[2] = attn::AlignClass::Strided; }},
+      {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Strided; }},
+      {"orientation", [](KernelKey &key) { key.schedule.orientation = kernels::Orientation::QueriesByKeys; }},
+      {"blockM", [](KernelKey &key) { key.schedule.blockM = 128; }},
+      {"blockN", [](KernelKey &key) { key.schedule.blockN = 128; }},
+      {"microRows", [](KernelKey &key) { key.schedule.microRows = 9; }},
+      {"microVectors", [](KernelKey &key) { key.schedule.microVectors = 3; }},
+  };
+  std::set<std::string> texts{toText(base)};
+  std::set<std::string> digests{digest(base)};
+  std::set<size_t> hashes{base.hash()};
+  for (const auto &[name, change] : changes) {
+    KernelKey key = base;
+    change(key);
+    key.normalize();
+    EXPECT_FALSE(key == base) << name;
+    EXPECT_TRUE(texts.insert(toText(key)).second) << name;
+    EXPECT_TRUE(digests.insert(digest(key)).second) << name;
+    EXPECT_TRUE(hashes.insert(key.hash()).second) << name;
+  }
+}
+
+TEST(KernelKey, RandomKeysRoundTrip) {
+  std::mt19937 random(20240607);
+  std::set<std::string> texts;
+  for (int i = 0; i < 5000; ++i) {
+    const KernelKey key = randomKey(random);
+    const std::string text = toText(key);
+    const KernelKey parsed = parseKey(text);
+    ASSERT_TRUE(parsed == key) << text;
+    ASSERT_EQ(toText(parsed), text);
+    ASSERT_EQ(parsed.hash(), key.hash());
+    KernelKey again = key;
+    again.normalize();
+    ASSERT_TRUE(again == key) << "normalize is not idempotent: " << text;
+    texts.insert(text);
+  }
+  EXPECT_GT(texts.size(), 4000u);
+}
+
+TEST(KernelKey, FieldOrderSpacingAndMissingBuildDoNotMatter) {
+  const KernelKey key = sampleKey();
+  const std::string build = std::string(buildId());
+  const std::string shuffled = "  forward build=" + build +
+                               "  schedule=kq:64x64:8x2\tmask=none evenD=1 evenN=0 evenM=0 "
+                               "align=q:a2,k:a2,v:a2,out:a2 headDimV=32 headDim=64\n dtype=bf16 target=cpu:x86-64-v3 ";
+  EXPECT_EQ(toText(parseKey(shuffled)), toText(key));
+  EXPECT_EQ(digest(parseKey(shuffled)), digest(key));
+  EXPECT_EQ(toText(parseKey(replaced(toText(key), " build=" + build, ""))), toText(key));
+}
+
+TEST(KernelKey, ConstructionOrderDoesNotMatter) {
+  KernelKey first, second;
+  first.headDim = 96;
+  first.level = CpuLevel::X86_64_v4;
+  first.dtype = ElementType::F16;
+  first.headDimV = 80;
+  first.normalize();
+  second.dtype = ElementType::F16;
+  second.headDimV = 80;
+  second.normalize();
+  second.level = CpuLevel::X86_64_v4;
+  second.headDim = 96;
+  second.normalize();
+  EXPECT_EQ(toText(first), toText(second));
+  EXPECT_EQ(first.hash(), second.hash());
+}
+
+TEST(KernelKey, DigestIsBlake3OfTheText) {
+  // The published test vector of the empty input.
+  EXPECT_EQ(blake3Hex(""), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+  EXPECT_EQ(digest(sampleKey()), blake3Hex(toText(sampleKey())));
+  EXPECT_EQ(blake3({"ab", "", "c"}), blake3({"abc"}));
+}
+
+TEST(KernelKey, EvenDFollowsFromTheHeadDims) {
+  KernelKey key = sampleKey(); // 64 and 32 on 8 lanes
+  EXPECT_TRUE(key.evenD);
+  key.headDimV = 20;
+  key.normalize();
+  EXPECT_FALSE(key.evenD);
+  key.level = CpuLevel::X86_64_v2; // 4 lanes
+  key.normalize();
+  EXPECT_TRUE(key.evenD);
+}
+
+TEST(KernelKey, FaultyTextsAreNamed) {
+  const std::string good = toText(sampleKey());
+  ASSERT_NO_THROW(parseKey(good));
+  auto message = [](const std::string &text) {
+    return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(text); });
+  };
+  EXPECT_THAT(message(""), HasSubstr("must be forward or row_limits"));
+  EXPECT_THAT(message(replaced(good, "forward", "backward")), HasSubstr("'backward', must be forward or row_limits"));
+  EXPECT_THAT(message(replaced(good, "cpu:x86-64-v3", "cpu:x86-64-v5")),
+              HasSubstr("target is 'cpu:x86-64-v5', must be one of cpu:x86-64-v2, cpu:x86-64-v3, cpu:x86-64-v4"));
+  EXPECT_THAT(message(replaced(good, "cpu:x86-64-v3", "x86-64-v3")), HasSubstr("target is 'x86-64-v3'"));
+  EXPECT_THAT(message(replaced(good, "bf16", "f64")), HasSubstr("dtype is 'f64', must be one of f32, f16, bf16"));
+  for (const char *bad : {"0", "257", "064", "-1", "+8", "64.0", "", "99999999999999999999"}) {
+    EXPECT_THAT(message(replaced(good, "headDim=64", std::string("headDim=") + bad)),
+                HasSubstr("headDim is '" + std::string(bad) + "', must be an integer in [1, 256]"));
+  }
+  EXPECT_THAT(message(replaced(good, "headDimV=32", "headDimV=300")), HasSubstr("headDimV is '300'"));
+  EXPECT_THAT(message(replaced(good, "evenM=0", "evenM=yes")), HasSubstr("evenM is 'yes', must be 0 or 1"));
+  EXPECT_THAT(message(replaced(good, "mask=none", "mask=window")), HasSubstr("mask is 'window', must be one of none"));
+  EXPECT_THAT(message(replaced(good, "out:a2", "out:a4")), HasSubstr("each A a2 (the element's size) or strided"));
+  EXPECT_THAT(message(replaced(good, ",out:a2", "")), HasSubstr("align is 'q:a2,k:a2,v:a2'"));
+  EXPECT_THAT(message(replaced(good, "out:a2", "out:a2,x:a2")), HasSubstr("align is"));
+  EXPECT_THAT(message(replaced(good, "q:a2,k:a2", "k:a2,q:a2")), HasSubstr("align is"));
+  EXPECT_THAT(message(replaced(good, "kq:64x64:8x2", "kq:60x64:8x2")), HasSubstr("schedule is 'kq:60x64:8x2'"));
+  EXPECT_THAT(message(replaced(good, "evenD=1", "evenD=0")),
+              HasSubstr("evenD is 0, but head dims 64 and 32 with 8 lanes make it 1"));
+  EXPECT_THAT(message(replaced(replaced(good, "evenN=0", "evenN=1"), "mask=none", "mask=causal")),
+              HasSubstr("evenN is 1, must be 0 with mask=causal"));
+  EXPECT_THAT(message(replaced(good, " evenN=0", "")), HasSubstr("field evenN is missing"));
+  EXPECT_THAT(message(good + " dropout=1"), HasSubstr("field 'dropout' is not known here"));
+  EXPECT_THAT(message(good + " evenM=0"), HasSubstr("field 'evenM' is given twice"));
+  EXPECT_THAT(message(good + " evenM"), HasSubstr("'evenM' is not a field, expected name=value"));
+  EXPECT_THAT(message(good + " =1"), HasSubstr("'=1' is not a field"));
+  EXPECT_THAT(message(replaced(good, std::string(buildId()), "0123456789abcdef")),
+              ::testing::AllOf(HasSubstr("build is '0123456789abcdef'"), HasSubstr(std::string(buildId()))));
+}
+
+TEST(KernelKey, RowLimitsTextHoldsNothingElse) {
+  auto message = [](const std::string &text) {
+    return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(text); });
+  };
+  const std::string good = "row_limits target=cpu:x86-64-v3 evenM=1 schedule=kq:32x64:8x2";
+  EXPECT_EQ(parseKey(good).schedule.blockM, 32);
+  EXPECT_THAT(message(good + " mask=glm_packed"), HasSubstr("field 'mask' is not known here"));
+  EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
+              HasSubstr("schedule is 'kq:32x32:8x2', must be 'kq:32x64:8x2'"));
+}

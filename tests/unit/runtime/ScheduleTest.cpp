@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Schedules: text form, and the table in the library against its file.
+#include "TestSupport.h"
+#include "tilewright/kernels/Schedule.h"
+
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+using namespace tilewright;
+using namespace tilewright::kernels;
+
+TEST(Schedule, TextRoundTripsOverTheWholeRange) {
+  for (Orientation orientation : {Orientation::QueriesByKeys, Orientation::KeysByQueries}) {
+    for (int blockM : {16, 48, 512}) {
+      for (int blockN : {16, 96, 512}) {
+        for (int rows = 1; rows <= 16; ++rows) {
+          for (int vectors = 1; vectors <= 8; ++vectors) {
+            Schedule schedule{orientation, static_cast<uint16_t>(blockM), static_cast<uint16_t>(blockN),
+                              static_cast<uint8_t>(rows), static_cast<uint8_t>(vectors)};
+            ASSERT_EQ(parseSchedule(toText(schedule)), schedule) << toText(schedule);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(toText(Schedule{}), "kq:64x64:8x2");
+}
+
+TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
+  for (const char *text :
+       {"", "kq", "kq:", "64x64:8x2", "kk:64x64:8x2", "kq:64x64", "kq:64x64:8", "kq:64x64:8x", "kq:64x64:8x2 ",
+        " kq:64x64:8x2", "kq:64x64:8x2:1", "kq:0x64:8x2", "kq:8x64:8x2", "kq:65x64:8x2", "kq:528x64:8x2",
+        "kq:64x0:8x2", "kq:64x24:8x2", "kq:64x1024:8x2", "kq:64x64:0x2", "kq:64x64:17x2", "kq:64x64:8x0",
+        "kq:64x64:8x9", "kq:-64x64:8x2", "kq:064x64:8x2", "kq:64x64:+8x2", "kq:64X64:8x2",
+        "kq:99999999999x64:8x2"}) {
+    EXPECT_FALSE(parseSchedule(text).has_value()) << text;
+  }
+}
+
+TEST(Schedule, TableServesEveryLevelHeadDimAndLength) {
+  constexpr int64_t longest = std::numeric_limits<int32_t>::max();
+  for (const CpuLevelInfo &info : kCpuLevels) {
+    for (unsigned headDim = 1; headDim <= 256; ++headDim) {
+      for (int64_t seqlenQ : {int64_t{0}, int64_t{1}, int64_t{16}, int64_t{17}, longest}) {
+        const Schedule schedule = chooseSchedule(info.level, headDim, 257 - headDim, seqlenQ);
+        ASSERT_EQ(parseSchedule(toText(schedule)), schedule);
+        // The register tile of a product leaves registers for one operand's row and the other's broadcast.
+        ASSERT_LE(schedule.microRows * schedule.microVectors + schedule.microVectors + 1u, info.registers)
+            << info.name << " " << toText(schedule);
+        if (seqlenQ <= 16) {
+          ASSERT_EQ(schedule.blockM, 16) << "a short query should not be padded to a long block";
+        }
+      }
+    }
+  }
+}
+
+TEST(Schedule, FirstMatchingRowWinsAndBothHeadDimsCount) {
+  std::ifstream file(TILEWRIGHT_SCHEDULE_TABLE);
+  const nlohmann::json table = nlohmann::json::parse(file);
+  ASSERT_EQ(table["target"], "cpu");
+  ASSERT_FALSE(table["rows"].empty());
+  int64_t probes = 0;
+  for (const CpuLevelInfo &info : kCpuLevels) {
+    for (unsigned headDim : {1u, 64u, 128u, 129u, 256u}) {
+      for (unsigned headDimV : {1u, 128u, 129u, 256u}) {
+        for (int64_t seqlenQ : {int64_t{0}, int64_t{16}, int64_t{17}, int64_t{100000}}) {
+          const unsigned widest = std::max(headDim, headDimV);
+          for (const nlohmann::json &row : table["rows"]) {
+            if (row["level"] == info.name && widest <= row.value("maxHeadDim", 256u) &&
+                seqlenQ <= row.value("maxSeqlenQ", int64_t{1} << 40)) {
+              EXPECT_EQ(toText(chooseSchedule(info.level, headDim, headDimV, seqlenQ)), row["schedule"]);
+              ++probes;
+              break;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(probes, 3 * 5 * 4 * 4);
+}

@@ -39,7 +39,9 @@ Buffer FunctionLowering::bufferOf(Value tile) {
   // Only constants reach this point: every other tile got its buffer where it was computed. The buffer is this use's
   // own, for the constant may be needed again after the memory has been written.
   auto constant = tile.getDefiningOp<arith::ConstantOp>();
-  assert(constant && "a tile is used before it is computed");
+  if (!constant) {
+    llvm::report_fatal_error("convert-tile-to-vector: a tile is used before it is computed");
+  }
   Buffer buffer = makeBuffer(cast<RankedTensorType>(tile.getType()));
   fill(buffer, constant);
   return buffer;

@@ -115,7 +115,11 @@ FailureOr<FunctionLowering::Chunks> FunctionLowering::elementwise(Row &row, Oper
     return chunks;
   }
   if (auto broadcast = dyn_cast<tile::BroadcastOp>(op)) {
-    Buffer source = bufferOf(broadcast.getSource());
+    auto home = buffers.find(broadcast.getSource());
+    if (home == buffers.end()) {
+      return op->emitOpError("expected a tile that was computed by an earlier group");
+    }
+    const Buffer source = home->second;
     if (broadcast.getAxis() == 0) {
       return loadRow(source, constant(0));
     }
@@ -236,9 +240,14 @@ FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op)
     for (int64_t i = 0; i < row.chunks; ++i) {
       Value from = addressConstant(global.start, memory, i * lanes);
       int64_t valid = row.cols - i * lanes;
-      chunks.push_back(valid >= lanes ? loadVector(from, memory, bytes)
-                                      : LLVM::MaskedLoadOp::create(b, vector, from, tailMask(b, lanes, valid), zero,
-                                                                   bytes));
+      if (valid >= lanes) {
+        chunks.push_back(loadVector(from, memory, bytes));
+      } else if (valid == 1) { // as in storeGlobal
+        Value element = LLVM::LoadOp::create(b, memory, from, bytes);
+        chunks.push_back(vector::InsertOp::create(b, element, zero, ArrayRef<int64_t>{0}));
+      } else {
+        chunks.push_back(LLVM::MaskedLoadOp::create(b, vector, from, tailMask(b, lanes, valid), zero, bytes));
+      }
     }
     return chunks;
   };
@@ -302,6 +311,10 @@ LogicalResult FunctionLowering::storeGlobal(Row &row, tile::StoreOp op) {
       int64_t valid = row.cols - i * lanes;
       if (valid >= lanes) {
         LLVM::StoreOp::create(b, chunks[i], to, bytes);
+      } else if (valid == 1) {
+        // LLVM 22 on x86 makes a one-lane masked store of truncated 32-bit lanes write all 32 bits of the lane: past
+        // the row's end, over the next one.
+        LLVM::StoreOp::create(b, vector::ExtractOp::create(b, chunks[i], ArrayRef<int64_t>{0}), to, bytes);
       } else {
         LLVM::MaskedStoreOp::create(b, chunks[i], to, tailMask(b, lanes, valid), bytes);
       }
