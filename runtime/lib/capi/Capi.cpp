@@ -88,7 +88,10 @@ extern "C" const char *tw_version(void) { return TILEWRIGHT_VERSION; }
 extern "C" const char *tw_build_id(void) { return buildId().data(); }
 
 extern "C" TwStatus tw_engine_default(TwEngine **engine) {
-  return guarded([&] { required(engine, "engine") = &theDefaultEngine(); });
+  return guarded([&] {
+    TwEngine *&result = required(engine, "engine");
+    result = &theDefaultEngine();
+  });
 }
 
 extern "C" TwStatus tw_engine_create(const TwEngineOptions *options, TwEngine **engine) {
@@ -118,11 +121,17 @@ extern "C" TwStatus tw_engine_stats(TwEngine *engine, TwStats *stats) {
 }
 
 extern "C" TwStatus tw_engine_events(TwEngine *engine, TwString *json) {
-  return guarded([&] { required(json, "json") = copyString(resolve(engine).eventsJson()); });
+  return guarded([&] {
+    TwString &result = required(json, "json");
+    result = copyString(resolve(engine).eventsJson());
+  });
 }
 
 extern "C" TwStatus tw_forward(TwEngine *engine, const TwForwardArgs *args) {
-  return guarded([&] { resolve(engine).forward(required(args, "args")); });
+  return guarded([&] {
+    const TwForwardArgs &given = required(args, "args");
+    resolve(engine).forward(given);
+  });
 }
 
 extern "C" TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, TwString *json) {
@@ -205,9 +214,15 @@ extern "C" TwStatus tw_key_canonical(const char *key, TwString *text, TwString *
 }
 
 extern "C" TwStatus tw_info(TwEngine *engine, TwString *json) {
-  return guarded([&] { required(json, "json") = copyString(infoJson(engine).dump()); });
+  return guarded([&] {
+    TwString &result = required(json, "json");
+    result = copyString(infoJson(engine).dump());
+  });
 }
 
 extern "C" TwStatus tw_support_matrix(TwString *markdown) {
-  return guarded([&] { required(markdown, "markdown") = copyString(supportMatrixMarkdown()); });
+  return guarded([&] {
+    TwString &result = required(markdown, "markdown");
+    result = copyString(supportMatrixMarkdown());
+  });
 }

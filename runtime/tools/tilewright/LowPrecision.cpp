@@ -23,27 +23,28 @@ std::vector<float> headOf(const HostTensor &tensor, int64_t batch, int64_t head)
   return result;
 }
 
-float dot(const float *a, const float *b, int64_t count) {
-  float sum = 0.0f;
-  for (int64_t i = 0; i < count; ++i) {
-    sum += a[i] * b[i];
+/// Sum of term(0) ... term(count - 1) in the given order.
+template <typename Term> float sumOf(size_t count, SumOrder order, Term term) {
+  float partial[2] = {0.0f, 0.0f};
+  for (size_t n = 0; n < count; ++n) {
+    const size_t i = order.backward ? count - 1 - n : n;
+    partial[order.evenOdd ? i % 2 : 0] += term(i);
   }
-  return sum;
+  return partial[0] + partial[1];
 }
 
 } // namespace
 
 LowPrecisionResult lowPrecisionForward(const VerifyCase &problem, const HostTensor &q, const HostTensor &k,
-                                       const HostTensor &v) {
+                                       const HostTensor &v, SumOrder order) {
   const DType type = problem.dtype;
   const auto scale = static_cast<float>(problem.scaleValue());
-  const int64_t dim = problem.headDim, dimV = problem.headDimV;
+  const auto dim = static_cast<size_t>(problem.headDim), dimV = static_cast<size_t>(problem.headDimV);
   LowPrecisionResult result;
-  result.out.assign(static_cast<size_t>(problem.batch * problem.seqlenQ * problem.heads * dimV), 0.0f);
+  result.out.assign(static_cast<size_t>(problem.batch * problem.seqlenQ * problem.heads * problem.headDimV), 0.0f);
   result.lse.assign(static_cast<size_t>(problem.batch * problem.heads * problem.seqlenQ),
                     -std::numeric_limits<float>::infinity());
   std::vector<float> logits(static_cast<size_t>(problem.seqlenK)), exact(logits.size());
-  std::vector<float> sums(static_cast<size_t>(dimV));
   for (int64_t b = 0; b < problem.batch; ++b) {
     for (int64_t h = 0; h < problem.heads; ++h) {
       const int64_t headK = h / (problem.heads / problem.headsK);
@@ -54,28 +55,25 @@ LowPrecisionResult lowPrecisionForward(const VerifyCase &problem, const HostTens
           continue;
         }
         for (size_t j = 0; j < count; ++j) {
-          const float product = dot(query.data() + i * dim, key.data() + static_cast<int64_t>(j) * dim, dim);
+          const float *queryRow = query.data() + static_cast<size_t>(i) * dim, *keyRow = key.data() + j * dim;
+          const float product = sumOf(dim, order, [&](size_t d) { return queryRow[d] * keyRow[d]; });
           exact[j] = scale * product;
           logits[j] = roundTo(type, scale * roundTo(type, product));
         }
         const float largest = *std::max_element(logits.begin(), logits.begin() + static_cast<int64_t>(count));
         const float exactLargest = *std::max_element(exact.begin(), exact.begin() + static_cast<int64_t>(count));
-        float sum = 0.0f, exactSum = 0.0f;
         for (size_t j = 0; j < count; ++j) {
           logits[j] = std::exp(logits[j] - largest);
-          sum += logits[j];
-          exactSum += std::exp(exact[j] - exactLargest);
+          exact[j] = std::exp(exact[j] - exactLargest);
         }
-        std::fill(sums.begin(), sums.end(), 0.0f);
+        const float sum = sumOf(count, order, [&](size_t j) { return logits[j]; });
+        const float exactSum = sumOf(count, order, [&](size_t j) { return exact[j]; });
         for (size_t j = 0; j < count; ++j) {
-          const float weight = roundTo(type, logits[j] / sum);
-          for (size_t d = 0; d < sums.size(); ++d) {
-            sums[d] += weight * value[j * sums.size() + d];
-          }
+          logits[j] = roundTo(type, logits[j] / sum);
         }
-        for (size_t d = 0; d < sums.size(); ++d) {
-          const int64_t at = ((b * problem.seqlenQ + i) * problem.heads + h) * dimV + static_cast<int64_t>(d);
-          result.out[static_cast<size_t>(at)] = roundTo(type, sums[d]);
+        float *outRow = result.out.data() + static_cast<size_t>((b * problem.seqlenQ + i) * problem.heads + h) * dimV;
+        for (size_t d = 0; d < dimV; ++d) {
+          outRow[d] = roundTo(type, sumOf(count, order, [&](size_t j) { return logits[j] * value[j * dimV + d]; }));
         }
         result.lse[static_cast<size_t>((b * problem.heads + h) * problem.seqlenQ + i)] =
             exactLargest + std::log(exactSum);

@@ -18,8 +18,17 @@ struct LowPrecisionResult {
   std::vector<float> lse;
 };
 
+/// The order of the terms in every sum, over the head dim and over keys. A framework's order is its own business, and
+/// the largest error of a small problem hangs on few numbers: one order may be lucky, the worst of several is a
+/// yardstick.
+struct SumOrder {
+  bool backward = false; ///< last term first
+  bool evenOdd = false;  ///< two partial sums, as vector lanes make them, added at the end
+};
+inline constexpr SumOrder kSumOrders[] = {{false, false}, {true, false}, {false, true}, {true, true}};
+
 LowPrecisionResult lowPrecisionForward(const VerifyCase &problem, const HostTensor &q, const HostTensor &k,
-                                       const HostTensor &v);
+                                       const HostTensor &v, SumOrder order);
 
 } // namespace tilewright::cli
 

@@ -95,7 +95,7 @@ TEST_F(BlockMap, NeedsTheGlmValuesAndNoOtherData) {
   Call call(sizes(17, 70));
   call.withBreaks({3});
   call.args.q.data = call.args.k.data = call.args.v.data = call.args.out.data = nullptr;
-  EXPECT_EQ(picture(call, 2, 3), "o..\no..\n" + std::string());
+  EXPECT_EQ(picture(call, 2, 3), "#oo\n##o\n");
   call.args.glm_mask.data = nullptr;
   int64_t blockM = 0, blockN = 0;
   EXPECT_EQ(tw_forward_block_map(engine, &call.args, &blockM, &blockN, nullptr, 0), TW_INVALID_ARGUMENT);

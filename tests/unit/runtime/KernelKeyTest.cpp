@@ -129,7 +129,7 @@ TEST(KernelKey, RandomKeysRoundTrip) {
     ASSERT_TRUE(again == key) << "normalize is not idempotent: " << text;
     texts.insert(text);
   }
-  EXPECT_GT(texts.size(), 4000u);
+  EXPECT_GT(texts.size(), 3000u) << "a third are row_limits keys, of which there are 192";
 }
 
 TEST(KernelKey, FieldOrderSpacingAndMissingBuildDoNotMatter) {
