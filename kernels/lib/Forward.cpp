@@ -31,14 +31,15 @@ struct Softmax {
 
 class Forward {
 public:
-  Forward(ProgramBuilder &b, const ForwardProgram &p, tile::ScheduleAttr schedule)
-      : b(b), p(p), schedule(schedule), blockM(schedule.getBlockM()), blockN(schedule.getBlockN()),
-        stages(makeStages(p.mask)), context(b, schedule) {}
+  Forward(ProgramBuilder &b, const ForwardProgram &p, const ProgramShape &shape)
+      : b(b), p(p), blockM(shape.blockM), blockN(shape.blockN),
+        stages(makeStages(p.mask)), context(b, shape) {}
 
   void build();
 
 private:
   void placeProgram();
+  Value operand(Value tile);
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value scores(Value queries, Value firstKey, bool masked);
@@ -53,7 +54,6 @@ private:
 
   ProgramBuilder &b;
   const ForwardProgram &p;
-  tile::ScheduleAttr schedule;
   int64_t blockM, blockN;
   StageList stages;
   ProgramContext context;
@@ -84,17 +84,20 @@ void Forward::placeProgram() {
   context.evenM = p.evenM;
 }
 
-/// The query block as float32, transposed if keys are rows.
+/// A loaded tile as products take it: float32, or the tensors' own type where matrix instructions multiply that.
+Value Forward::operand(Value tile) { return context.shape.storageOperands ? tile : b.widen(tile); }
+
+/// The query block, transposed if keys are rows.
 Value Forward::loadQueries() {
   Value view = b.view(p.q, {1, 3}, {p.seqlenQ, b.indexConstant(p.headDim)}, {{0, context.batch}, {2, head}});
-  Value queries = b.widen(b.load(view, {context.firstRow, zero}, {!p.evenM, false}, {blockM, p.headDim}));
+  Value queries = operand(b.load(view, {context.firstRow, zero}, {!p.evenM, false}, {blockM, p.headDim}));
   return keysAreRows() ? b.transpose(queries) : queries;
 }
 
-/// A block of keys or values as float32. In masked blocks rows past the view's end read as 0, so that what lies there
+/// A block of keys or values. In masked blocks rows past the view's end read as 0, so that what lies there
 /// (another sequence, NaN, nothing) never enters a product.
 Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
-  return b.widen(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
+  return operand(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
 }
 
 Value Forward::scores(Value queries, Value firstKey, bool masked) {
@@ -135,6 +138,9 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
   int64_t headAxis = keysAreRows() ? 0 : 1;
   Value acc = b.mul(state.acc, b.broadcast(alpha, headAxis, outputShape()));
   Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  if (context.shape.storageOperands) {
+    probabilities = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
+  }
   acc = keysAreRows() ? b.dot(block, probabilities, acc, true, false) : b.dot(probabilities, block, acc, false, false);
   return {m, l, acc};
 }
@@ -198,6 +204,6 @@ void Forward::build() {
 
 } // namespace
 
-void kernels::buildForward(ProgramBuilder &builder, const ForwardProgram &program, tile::ScheduleAttr schedule) {
-  Forward(builder, program, schedule).build();
+void kernels::buildForward(ProgramBuilder &builder, const ForwardProgram &program, const ProgramShape &shape) {
+  Forward(builder, program, shape).build();
 }

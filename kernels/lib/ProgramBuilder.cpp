@@ -7,6 +7,16 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::kernels;
 
+std::optional<ProgramShape> ProgramShape::of(Attribute schedule) {
+  if (auto cpu = dyn_cast_or_null<tile::ScheduleAttr>(schedule)) {
+    return ProgramShape{cpu.getOrientation(), cpu.getBlockM(), cpu.getBlockN(), false};
+  }
+  if (auto gpu = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule)) {
+    return ProgramShape{tile::Orientation::QueriesByKeys, gpu.getBlockM(), gpu.getBlockN(), true};
+  }
+  return std::nullopt;
+}
+
 static bool isFloat(Value value) { return isa<FloatType>(getElementTypeOrSelf(value.getType())); }
 
 Value ProgramBuilder::indexConstant(int64_t value) { return arith::ConstantIndexOp::create(*this, value); }
@@ -125,7 +135,8 @@ Value ProgramBuilder::view(const TensorArg &arg, ArrayRef<unsigned> dims, ValueR
     strides.push_back(unit && dim == innermost ? indexConstant(1) : arg.strides[dim]);
   }
   Type element = cast<tile::PtrType>(arg.base.getType()).getElementType();
-  auto type = tile::ViewType::get(getContext(), static_cast<unsigned>(dims.size()), element, unit);
+  auto type = tile::ViewType::get(getContext(), static_cast<unsigned>(dims.size()), element, unit,
+                                  unit ? arg.align : 0);
   return tile::ViewOp::create(*this, type, arg.base, offset, sizes, strides);
 }
 

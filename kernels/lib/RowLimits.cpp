@@ -11,8 +11,8 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::kernels;
 
-void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, tile::ScheduleAttr schedule) {
-  int64_t blockM = schedule.getBlockM();
+void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, const ProgramShape &shape) {
+  int64_t blockM = shape.blockM;
   Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
   SmallVector<Type> types(2, b.getIndexType());
   auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks}, /*heavy_last=*/false);

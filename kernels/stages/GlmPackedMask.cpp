@@ -22,7 +22,7 @@ public:
   }
 
   Value limits(ProgramContext &context) override {
-    return context.b.load(view_, {context.firstRow}, {!context.evenM}, {context.schedule.getBlockM()});
+    return context.b.load(view_, {context.firstRow}, {!context.evenM}, {context.shape.blockM});
   }
 
 private:

@@ -11,7 +11,7 @@ ScoreStage::~ScoreStage() = default;
 KeyBlockRanges<IrInt> IntervalMask::ranges(ProgramContext &context) {
   IrInt zero = context.integer(context.b.indexConstant(0));
   RowBounds<IrInt> rows{zero, zero, limitOf(context, context.firstRow), limitOf(context, context.lastRow)};
-  return keyBlockRanges(rows, context.schedule.getBlockN());
+  return keyBlockRanges(rows, context.shape.blockN);
 }
 
 static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {

@@ -49,4 +49,25 @@ def ConvertTileToVector : Pass<"convert-tile-to-vector", "::mlir::ModuleOp"> {
                            "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
+def ConvertTileToNVVM : Pass<"convert-tile-to-nvvm", "::mlir::ModuleOp"> {
+  let summary = "Lower staged tile programs to NVVM for the sm_80 family";
+  let description = [{
+    Distributes every tile over the threads of a block by one layout, that of the accumulator of mma.sync.m16n8k16:
+    thread `l` of a warp holds rows `l / 4` and `l / 4 + 8` of each 16-row slab, columns `2 (l % 4)` and `+ 1` of each
+    group of 8. A rank-1 tile holds one value for each of the thread's rows. So elementwise operations are scalar code,
+    a reduction along a row ends with two shuffles among four lanes, and an accumulator rounded to 16 bits is the next
+    product's A operand as it stands. Products read the other operands from shared memory by ldmatrix; copies into
+    shared memory are cp.async of as many bytes as the rows' alignment allows, or plain loads and stores where it
+    allows less than four.
+
+    The function becomes an `llvm.func` with `nvvm.kernel`; one program is one block. Runs after `tile-stage-loads`.
+    Afterwards no `tile` operation and no tensor is left.
+
+    Numerical effect: products accumulate in the order of the matrix instructions; exp2 and log2 are the hardware's
+    approximations (ex2.approx, lg2.approx, flushing subnormals).
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::NVVM::NVVMDialect"];
+}
+
 #endif // TILEWRIGHT_CONVERSION_PASSES

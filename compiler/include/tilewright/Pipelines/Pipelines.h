@@ -34,6 +34,22 @@ void addLlvmStage(mlir::OpPassManager &pm);
 /// All stages up to and including `until`.
 void buildCpuPipeline(mlir::OpPassManager &pm, const CpuPipelineOptions &options);
 
+struct GpuPipelineOptions : public mlir::PassPipelineOptions<GpuPipelineOptions> {
+  Option<std::string> until{*this, "until",
+                            llvm::cl::desc("Stop after the stage tile, schedule, nvvm or llvm (default: llvm)"),
+                            llvm::cl::init("llvm")};
+};
+
+/// tile -> schedule: programs on a grid, operands of products staged in shared memory.
+void addGpuScheduleStage(mlir::OpPassManager &pm);
+/// schedule -> nvvm: fragments in registers, matrix instructions.
+void addNvvmStage(mlir::OpPassManager &pm);
+/// nvvm -> llvm: the LLVM dialect, ready for translation.
+void addGpuLlvmStage(mlir::OpPassManager &pm);
+
+/// All stages up to and including `until`.
+void buildGpuPipeline(mlir::OpPassManager &pm, const GpuPipelineOptions &options);
+
 /// Dialects and interfaces that the pipelines and the translation to LLVM IR need.
 void registerDialects(mlir::DialectRegistry &registry);
 /// All passes and pipelines, for command lines (tilewright-opt). Global; the JIT never calls it.

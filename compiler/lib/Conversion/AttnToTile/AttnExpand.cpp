@@ -46,6 +46,8 @@ public:
     TensorArg arg;
     arg.base = values[index];
     arg.unit = type.getAlign() != attn::AlignClass::Strided;
+    auto bytes = static_cast<unsigned>(type.getAlign());
+    arg.align = bytes > type.getElementType().getIntOrFloatBitWidth() / 8 ? bytes : 0;
     for (unsigned i = 0; i < type.getRank(); ++i) {
       arg.strides.push_back(b.toIndex(values[index + 1 + i]));
     }
@@ -74,7 +76,7 @@ SmallVector<Type> flattenedTypes(func::FuncOp func) {
   return types;
 }
 
-void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, tile::ScheduleAttr schedule) {
+void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, const kernels::ProgramShape &shape) {
   kernels::ForwardProgram p;
   p.q = args.tensor(op.getQ());
   p.k = args.tensor(op.getK());
@@ -94,10 +96,10 @@ void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, tile::Schedu
   p.mask = op.getMask();
   p.evenM = op.getEvenM();
   p.evenN = op.getEvenN();
-  kernels::buildForward(b, p, schedule);
+  kernels::buildForward(b, p, shape);
 }
 
-void expand(ProgramBuilder &b, attn::RowLimitsOp op, Arguments &args, tile::ScheduleAttr schedule) {
+void expand(ProgramBuilder &b, attn::RowLimitsOp op, Arguments &args, const kernels::ProgramShape &shape) {
   kernels::RowLimitsProgram p;
   p.pairs = args.tensor(op.getPairs());
   p.limits = args.tensor(op.getLimits());
@@ -106,7 +108,7 @@ void expand(ProgramBuilder &b, attn::RowLimitsOp op, Arguments &args, tile::Sche
   p.causalOffset = args.index(op.getCausalOffset());
   p.count = args.index(op.getCount());
   p.evenM = op.getEvenM();
-  kernels::buildRowLimits(b, p, schedule);
+  kernels::buildRowLimits(b, p, shape);
 }
 
 class AttnExpandPass : public tilewright::impl::AttnExpandBase<AttnExpandPass> {
@@ -134,9 +136,10 @@ private:
     if (ops.size() != 1 || !llvm::hasSingleElement(func.getBody())) {
       return func.emitOpError("expected one attn operation in one block, got ") << ops.size() << " operations";
     }
-    auto schedule = func->getAttrOfType<tile::ScheduleAttr>(tile::kScheduleAttr);
-    if (!schedule) {
-      return func.emitOpError("expected the attribute ") << tile::kScheduleAttr << " (#tile.schedule)";
+    std::optional<kernels::ProgramShape> shape = kernels::ProgramShape::of(func->getAttr(tile::kScheduleAttr));
+    if (!shape) {
+      return func.emitOpError("expected the attribute ")
+             << tile::kScheduleAttr << " (#tile.schedule or #tile.gpu_schedule)";
     }
     Operation *op = ops.front();
     for (Value operand : op->getOperands()) {
@@ -154,9 +157,9 @@ private:
     b.setInsertionPointToStart(entry);
     Arguments args(b, entry, old->getArguments());
     if (auto forward = dyn_cast<attn::ForwardOp>(op)) {
-      expand(b, forward, args, schedule);
+      expand(b, forward, args, *shape);
     } else {
-      expand(b, cast<attn::RowLimitsOp>(op), args, schedule);
+      expand(b, cast<attn::RowLimitsOp>(op), args, *shape);
     }
     func::ReturnOp::create(b);
     old->dropAllReferences();

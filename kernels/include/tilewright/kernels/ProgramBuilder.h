@@ -16,8 +16,22 @@ struct TensorArg {
   mlir::Value base;
   llvm::SmallVector<mlir::Value, 4> strides;
   bool unit = false;
+  unsigned align = 0; ///< bytes to which every innermost row is aligned, where that is more than an element's; else 0
 
   explicit operator bool() const { return static_cast<bool>(base); }
+};
+
+/// What a schedule fixes of a tile program before it is built. Everything else of a schedule is applied later.
+struct ProgramShape {
+  tile::Orientation orientation = tile::Orientation::KeysByQueries;
+  int64_t blockM = 0; ///< query rows of a program
+  int64_t blockN = 0; ///< keys of a block
+  /// Products take the tensors' own element type, and probabilities are rounded to it (GPU: that is what its matrix
+  /// instructions multiply). Otherwise all arithmetic is float32.
+  bool storageOperands = false;
+
+  /// The shape that the attribute `tile.schedule` asks for; nothing if it is of another kind.
+  static std::optional<ProgramShape> of(mlir::Attribute schedule);
 };
 
 class ProgramBuilder : public mlir::ImplicitLocOpBuilder {

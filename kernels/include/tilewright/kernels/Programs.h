@@ -18,7 +18,7 @@ struct ForwardProgram {
   attn::MaskKind mask = attn::MaskKind::None;
   bool evenM = false, evenN = false;
 };
-void buildForward(ProgramBuilder &builder, const ForwardProgram &program, tile::ScheduleAttr schedule);
+void buildForward(ProgramBuilder &builder, const ForwardProgram &program, const ProgramShape &shape);
 
 /// attn.row_limits.
 struct RowLimitsProgram {
@@ -26,7 +26,7 @@ struct RowLimitsProgram {
   mlir::Value seqlenQ, seqlenK, causalOffset, count;
   bool evenM = false;
 };
-void buildRowLimits(ProgramBuilder &builder, const RowLimitsProgram &program, tile::ScheduleAttr schedule);
+void buildRowLimits(ProgramBuilder &builder, const RowLimitsProgram &program, const ProgramShape &shape);
 
 } // namespace tilewright::kernels
 

@@ -18,10 +18,10 @@ namespace tilewright::kernels {
 
 /// What stages may read of the program they are part of. Scalars are of type index.
 struct ProgramContext {
-  ProgramContext(ProgramBuilder &builder, tile::ScheduleAttr schedule) : b(builder), schedule(schedule) {}
+  ProgramContext(ProgramBuilder &builder, const ProgramShape &shape) : b(builder), shape(shape) {}
 
   ProgramBuilder &b;
-  tile::ScheduleAttr schedule;
+  ProgramShape shape;
   mlir::Value batch;         ///< this program's batch entry
   mlir::Value firstRow;      ///< its first query row
   mlir::Value lastRow;       ///< its last query row inside the sequence
@@ -32,22 +32,22 @@ struct ProgramContext {
   TensorArg limits;          ///< break points or row limits, if the mask has them
   bool evenM = false;
 
-  bool keysAreRows() const { return schedule.getOrientation() == tile::Orientation::KeysByQueries; }
+  bool keysAreRows() const { return shape.orientation == tile::Orientation::KeysByQueries; }
   /// Axis of a score tile along which keys lie: the one that row statistics reduce.
   int64_t keyAxis() const { return keysAreRows() ? 0 : 1; }
   llvm::SmallVector<int64_t, 2> scoreShape() const {
-    return keysAreRows() ? llvm::SmallVector<int64_t, 2>{schedule.getBlockN(), schedule.getBlockM()}
-                         : llvm::SmallVector<int64_t, 2>{schedule.getBlockM(), schedule.getBlockN()};
+    return keysAreRows() ? llvm::SmallVector<int64_t, 2>{shape.blockN, shape.blockM}
+                         : llvm::SmallVector<int64_t, 2>{shape.blockM, shape.blockN};
   }
   /// A value a query, repeated for every key.
   mlir::Value broadcastQueries(mlir::Value perQuery) const { return b.broadcast(perQuery, keyAxis(), scoreShape()); }
   /// This program's query rows as a rank-1 tile of i32.
   mlir::Value queryRows() const {
-    return tile::IndexOp::create(b, b.tileType({schedule.getBlockM()}, b.getI32Type()), b.toI32(firstRow), 0);
+    return tile::IndexOp::create(b, b.tileType({shape.blockM}, b.getI32Type()), b.toI32(firstRow), 0);
   }
   IrInt integer(mlir::Value value) const { return {&b, value}; }
   /// An index scalar as a rank-1 i32 tile over this program's query rows.
-  IrInt perQuery(mlir::Value scalar) const { return {&b, b.splat(b.toI32(scalar), {schedule.getBlockM()})}; }
+  IrInt perQuery(mlir::Value scalar) const { return {&b, b.splat(b.toI32(scalar), {shape.blockM})}; }
 };
 
 /// A block of scores under construction.

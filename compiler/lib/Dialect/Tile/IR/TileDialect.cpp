@@ -42,6 +42,7 @@ Type ViewType::parse(AsmParser &parser) {
   unsigned rank = 0;
   Type element;
   bool unit = false;
+  unsigned align = 0;
   SMLoc loc = parser.getCurrentLocation();
   if (parser.parseLess() || parser.parseInteger(rank) || parser.parseKeyword("x") || parser.parseType(element)) {
     return {};
@@ -51,21 +52,32 @@ Type ViewType::parse(AsmParser &parser) {
       return {};
     }
     unit = true;
+    OptionalParseResult number = parser.parseOptionalInteger(align);
+    if (number.has_value() && failed(*number)) {
+      return {};
+    }
   }
   if (parser.parseGreater()) {
     return {};
   }
-  return getChecked([&] { return parser.emitError(loc); }, parser.getContext(), rank, element, unit);
+  return getChecked([&] { return parser.emitError(loc); }, parser.getContext(), rank, element, unit, align);
 }
 
 void ViewType::print(AsmPrinter &printer) const {
-  printer << "<" << getRank() << " x " << getElementType() << (getUnit() ? ", unit" : "") << ">";
+  printer << "<" << getRank() << " x " << getElementType() << (getUnit() ? ", unit" : "");
+  if (getAlign() != 0) {
+    printer << " " << getAlign();
+  }
+  printer << ">";
 }
 
 LogicalResult ViewType::verify(function_ref<InFlightDiagnostic()> emitError, unsigned rank, Type elementType,
-                               bool unit) {
+                               bool unit, unsigned align) {
   if (rank != 1 && rank != 2) {
     return emitError() << "expected a view of rank 1 or 2, got " << rank;
+  }
+  if (align != 0 && align != 4 && align != 8 && align != 16) {
+    return emitError() << "expected rows aligned to 4, 8 or 16 bytes, got " << align;
   }
   return success();
 }
@@ -93,6 +105,28 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef level) {
   if (!tilewright::parseCpuLevel(std::string_view(level))) {
     return emitError() << "expected x86-64-v2, x86-64-v3 or x86-64-v4, got \"" << level << "\"";
+  }
+  return success();
+}
+
+LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
+                                      int64_t warps) {
+  if (warps < 1 || warps > 16) {
+    return emitError() << "expected 1 to 16 warps, got " << warps;
+  }
+  if (blockM < 16 || blockM > 512 || blockM % (16 * warps) != 0) {
+    return emitError() << "expected block m to be a multiple of 16 rows a warp (" << 16 * warps
+                       << ") up to 512, got " << blockM;
+  }
+  if (blockN < 16 || blockN > 512 || blockN % 16 != 0) {
+    return emitError() << "expected block n to be a multiple of 16 within 16..512, got " << blockN;
+  }
+  return success();
+}
+
+LogicalResult GpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef family) {
+  if (family != "sm_80") {
+    return emitError() << "expected sm_80, got \"" << family << "\"";
   }
   return success();
 }

@@ -65,9 +65,17 @@ LogicalResult LoadScalarOp::verify() {
   return success();
 }
 
+/// Shape and element type of a product's operand, wherever it is held.
+static RankedTensorType operandType(Type type) {
+  if (auto shared = dyn_cast<SharedType>(type)) {
+    return RankedTensorType::get({shared.getRows(), shared.getCols()}, shared.getElementType());
+  }
+  return cast<RankedTensorType>(type);
+}
+
 LogicalResult DotOp::verify() {
-  auto a = cast<RankedTensorType>(getA().getType());
-  auto b = cast<RankedTensorType>(getB().getType());
+  RankedTensorType a = operandType(getA().getType());
+  RankedTensorType b = operandType(getB().getType());
   auto acc = cast<RankedTensorType>(getAcc().getType());
   if (a.getRank() != 2 || b.getRank() != 2 || acc.getRank() != 2 || a.getElementType() != b.getElementType()) {
     return emitOpError("tile.dot-C1: expected rank-2 operands, a and b of one element type, got ")
@@ -137,4 +145,10 @@ LogicalResult FusedOp::verify() {
     return emitOpError("tile.fused-C2: expected tile.yield of ") << getResultTypes();
   }
   return success();
+}
+
+LogicalResult AsyncLoadOp::verify() {
+  SharedType buffer = getBuffer().getType();
+  auto tile = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
+  return verifyAccess(*this, "tile.async_load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }

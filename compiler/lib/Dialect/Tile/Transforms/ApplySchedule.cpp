@@ -45,9 +45,9 @@ public:
     if (!func->hasAttr(kKernelAttr)) {
       return;
     }
-    auto schedule = func->getAttrOfType<ScheduleAttr>(kScheduleAttr);
-    if (!schedule) {
-      func.emitOpError("expected the attribute ") << kScheduleAttr << " (#tile.schedule)";
+    Attribute schedule = func->getAttr(kScheduleAttr);
+    if (!isa_and_nonnull<ScheduleAttr, GpuScheduleAttr>(schedule)) {
+      func.emitOpError("expected the attribute ") << kScheduleAttr << " (#tile.schedule or #tile.gpu_schedule)";
       return signalPassFailure();
     }
     SmallVector<CoordsOp> coords;
@@ -55,10 +55,12 @@ public:
     for (CoordsOp op : coords) {
       placeOnLinearGrid(op);
     }
-    func.walk([&](DotOp op) {
-      op.setMicro(ArrayRef<int64_t>{schedule.getMicroRows(), schedule.getMicroVectors()});
-      ++numDots;
-    });
+    if (auto cpu = dyn_cast<ScheduleAttr>(schedule)) {
+      func.walk([&](DotOp op) {
+        op.setMicro(ArrayRef<int64_t>{cpu.getMicroRows(), cpu.getMicroVectors()});
+        ++numDots;
+      });
+    }
   }
 };
 

@@ -30,9 +30,10 @@ namespace tilewright::tile {
 
 /// Names of the attributes that a kernel function carries.
 inline constexpr llvm::StringLiteral kKernelAttr = "tile.kernel";        ///< unit: marks a kernel
-inline constexpr llvm::StringLiteral kScheduleAttr = "tile.schedule";    ///< ScheduleAttr
-inline constexpr llvm::StringLiteral kTargetAttr = "tile.target";        ///< CpuTargetAttr
+inline constexpr llvm::StringLiteral kScheduleAttr = "tile.schedule";    ///< ScheduleAttr or GpuScheduleAttr
+inline constexpr llvm::StringLiteral kTargetAttr = "tile.target";        ///< CpuTargetAttr or GpuTargetAttr
 inline constexpr llvm::StringLiteral kScratchAttr = "tile.scratch_bytes"; ///< i64: scratch a running program needs
+inline constexpr llvm::StringLiteral kSharedAttr = "tile.shared_bytes";   ///< i64: dynamic shared memory of a block
 
 } // namespace tilewright::tile
 

@@ -41,13 +41,25 @@ def Tile_ViewType : Tile_Type<"View", "view"> {
   let summary = "strided rank-1 or rank-2 view of global memory";
   let description = [{
     A base pointer with a size and a stride for each dimension, all dynamic. `unit` states that the innermost stride is
-    1, so that a row of a tile is one vector access.
+    1, so that a row of a tile is one vector access; a number after it states to how many bytes every row is aligned,
+    where that is more than the element's size.
 
-    Example: `!tile.view<2 x bf16, unit>`
+    Examples: `!tile.view<2 x bf16, unit>`, `!tile.view<2 x bf16, unit 16>`
   }];
-  let parameters = (ins "unsigned":$rank, "::mlir::Type":$elementType, DefaultValuedParameter<"bool", "false">:$unit);
+  let parameters = (ins "unsigned":$rank, "::mlir::Type":$elementType, DefaultValuedParameter<"bool", "false">:$unit,
+                        DefaultValuedParameter<"unsigned", "0">:$align);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
+}
+
+def Tile_SharedType : Tile_Type<"Shared", "shared"> {
+  let summary = "a tile's buffer in the memory that a program's threads share";
+  let description = [{
+    Rows are padded so that eight consecutive ones start in different banks. Appears when loads have been staged
+    (`tile-stage-loads`). Example: `!tile.shared<64 x 128 x bf16>`
+  }];
+  let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$elementType);
+  let assemblyFormat = "`<` $rows `x` $cols `x` $elementType `>`";
 }
 
 class Tile_I32Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
@@ -93,6 +105,30 @@ def Tile_CpuTargetAttr : Tile_Attr<"CpuTarget", "cpu"> {
   }];
   let parameters = (ins StringRefParameter<"level name">:$level);
   let assemblyFormat = "`<` $level `>`";
+  let genVerifyDecl = 1;
+}
+
+def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
+  let summary = "block sizes and warps of a tile program on a GPU";
+  let description = [{
+    `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of `warps`
+    warps owns an equal share of the rows, in slabs of 16. On a function it is the attribute `tile.schedule`.
+
+    Example: `#tile.gpu_schedule<128 x 64, warps 4>`
+  }];
+  let parameters = (ins "int64_t":$blockM, "int64_t":$blockN, "int64_t":$warps);
+  let assemblyFormat = "`<` $blockM `x` $blockN `,` `warps` $warps `>`";
+  let genVerifyDecl = 1;
+}
+
+def Tile_GpuTargetAttr : Tile_Attr<"GpuTarget", "gpu"> {
+  let summary = "a GPU target: the instruction family that code is generated for";
+  let description = [{
+    `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes. On a function it is the
+    attribute `tile.target`. Example: `#tile.gpu<"sm_80">`
+  }];
+  let parameters = (ins StringRefParameter<"family">:$family);
+  let assemblyFormat = "`<` $family `>`";
   let genVerifyDecl = 1;
 }
 

@@ -128,19 +128,22 @@ def Tile_LoadScalarOp : Tile_Op<"load_scalar", [MemoryEffects<[MemRead]>]> {
 // Products
 //===----------------------------------------------------------------------===//
 
-def Tile_DotOp : Tile_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {
+def Tile_DotOperand : AnyTypeOf<[Tile_FloatTile, Tile_SharedType]>;
+
+def Tile_DotOp : Tile_Op<"dot", [MemoryEffects<[MemRead]>, AllTypesMatch<["acc", "result"]>]> {
   let summary = "product of two tiles, added to a third";
   let description = [{
     `result = acc + op(a) op(b)` with float32 accumulation, where `op` transposes an operand marked `trans_a` or
     `trans_b`. A transposed operand costs what its target charges for reading it so; no copy is implied. `micro` is the
-    register tile (rows, native vectors) that a CPU schedule chose.
+    register tile (rows, native vectors) that a CPU schedule chose. An operand is a tile, or, when loads have been
+    staged, a tile's buffer in shared memory.
 
     Constraints
     - `tile.dot-C1`: op(a) is M x K, op(b) is K x N, acc is M x N f32; a and b have one element type.
 
     Example: `%s = tile.dot %k, %q, %zero trans_a : tensor<64x32xf32>, tensor<64x16xf32> -> tensor<32x16xf32>`
   }];
-  let arguments = (ins Tile_FloatTile:$a, Tile_FloatTile:$b, Tile_F32Tile:$acc, UnitAttr:$trans_a, UnitAttr:$trans_b,
+  let arguments = (ins Tile_DotOperand:$a, Tile_DotOperand:$b, Tile_F32Tile:$acc, UnitAttr:$trans_a, UnitAttr:$trans_b,
                        OptionalAttr<DenseI64ArrayAttr>:$micro);
   let results = (outs Tile_F32Tile:$result);
   let assemblyFormat = [{
@@ -247,6 +250,48 @@ def Tile_Log2Op : Tile_UnaryOp<"log2"> {
     For positive normal numbers, with a relative error of at most 2^-21; NaN stays NaN, log2(+inf) is +inf, other
     arguments give an unspecified value. Example: `%y = tile.log2 %x : tensor<64xf32>`
   }];
+}
+
+//===----------------------------------------------------------------------===//
+// Staging (GPU)
+//===----------------------------------------------------------------------===//
+
+def Tile_AllocSharedOp : Tile_Op<"alloc_shared", [MemoryEffects<[MemAlloc]>]> {
+  let summary = "a buffer in shared memory, for the whole program";
+  let description = "Example: `%k = tile.alloc_shared : !tile.shared<64 x 128 x bf16>`";
+  let results = (outs Tile_SharedType:$buffer);
+  let assemblyFormat = "attr-dict `:` type($buffer)";
+}
+
+def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "start copying a tile of a view into shared memory";
+  let description = [{
+    Reads what `tile.load` would read, zeros past the view's size included, and returns before it has arrived:
+    `tile.await_loads` waits. The buffer must not be read or written by another copy in between.
+
+    Constraints
+    - `tile.async_load-C1`: as `tile.load-C1`, on a rank-2 view.
+
+    Example:
+    ```mlir
+    tile.async_load %v[%row, %zero] bounds [true, false] to %k : !tile.view<2 x bf16, unit>, !tile.shared<64 x 128 x bf16>
+    ```
+  }];
+  let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
+                       Tile_SharedType:$buffer);
+  let assemblyFormat = [{
+    $view `[` $indices `]` `bounds` $bounds `to` $buffer attr-dict `:` type($view) `,` type($buffer)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tile_AwaitLoadsOp : Tile_Op<"await_loads", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "wait until all copies have arrived and all threads have come here";
+  let description = [{
+    Afterwards every thread sees the buffers of all copies started before, and may let new copies write to buffers
+    that were last read before. Example: `tile.await_loads`
+  }];
+  let assemblyFormat = "attr-dict";
 }
 
 //===----------------------------------------------------------------------===//

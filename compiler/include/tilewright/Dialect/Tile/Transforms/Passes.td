@@ -40,4 +40,30 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
   let statistics = [Statistic<"numGroups", "groups", "Number of groups made">];
 }
 
+def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
+  let summary = "Stage the operands of products in shared memory, ahead of their use (GPU)";
+  let description = [{
+    Every `tile.load` that feeds a product becomes an asynchronous copy into shared memory. Ahead of the loops, the copy
+    is awaited where it is. In block loops, copies run while the previous step computes: the first load of the body (a
+    block of keys) is started one iteration ahead, each later one (a block of values) at the start of its own iteration.
+    Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the last iteration of
+    one starts the first copy of the next. Bounds of a chain's copies are those of its strictest loop.
+
+    One buffer for each load of the body is enough: a copy starts when all threads have finished reading what was there.
+
+    Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Bit-preserving.
+
+    Example: in a loop over %j, `%k = tile.load %v[%row, %zero]; %s = tile.dot %q, %k, %c trans_b` becomes
+    ```mlir
+    tile.await_loads
+    %s = tile.dot %q, %buffer, %c trans_b
+    tile.await_loads
+    // started for the next block, if there is one
+    tile.async_load %v[%next, %zero] bounds [true, false] to %buffer
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numStaged", "loads", "Number of loads staged">];
+}
+
 #endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES

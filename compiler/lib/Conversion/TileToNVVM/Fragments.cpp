@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tiles in registers: elementwise work is scalar code on the elements a thread holds; rows are reduced over the four
+// lanes that share them.
+#include "Lowering.h"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::tile2nvvm;
+
+static RankedTensorType tileTypeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+ArrayRef<Value> FunctionLowering::fragmentOf(Value tile) { return fragments.find(tile)->second.elements; }
+
+static Value callIntrinsic(ImplicitLocOpBuilder &b, Type type, StringRef name, ValueRange args) {
+  return LLVM::CallIntrinsicOp::create(b, type, b.getStringAttr(name), args).getResult(0);
+}
+
+LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
+  RankedTensorType type = tileTypeOf(op.getResult(0));
+  Type element = type.getElementType();
+  bool rank2 = type.getRank() == 2;
+  if (type.getDimSize(0) % (16 * warps) != 0) {
+    return op.emitOpError("expected rows to be a multiple of 16 a warp, got ") << type;
+  }
+  int64_t slabs = slabsOf(type.getDimSize(0));
+  int64_t groups = rank2 ? groupsOf(type.getDimSize(1)) : 0;
+  size_t count = rank2 ? slabs * groups * 4 : slabs * 2;
+  SmallVector<Value> elements;
+
+  if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+    auto splat = dyn_cast<SplatElementsAttr>(constant.getValue());
+    if (!splat) {
+      return op.emitOpError("expected a splat: tile programs have no other tile constants");
+    }
+    elements.assign(count, arith::ConstantOp::create(b, cast<TypedAttr>(splat.getSplatValue<Attribute>())));
+  } else if (auto splat = dyn_cast<tile::SplatOp>(op)) {
+    elements.assign(count, scalars.lookup(splat.getScalar()));
+  } else if (auto indexOp = dyn_cast<tile::IndexOp>(op)) {
+    Value base = scalars.lookup(indexOp.getBase());
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      if (!rank2) {
+        elements.push_back(arith::AddIOp::create(b, base, rowOf(slab, 0)));
+        elements.push_back(arith::AddIOp::create(b, base, rowOf(slab, 1)));
+        continue;
+      }
+      for (int64_t group = 0; group < groups; ++group) {
+        for (int64_t e = 0; e < 4; ++e) {
+          Value local = indexOp.getAxis() == 0 ? rowOf(slab, e / 2)
+                                               : Value(arith::AddIOp::create(b, colOf(group), i32(e % 2)));
+          elements.push_back(arith::AddIOp::create(b, base, local));
+        }
+      }
+    }
+  } else if (auto broadcast = dyn_cast<tile::BroadcastOp>(op)) {
+    if (broadcast.getAxis() != 1) {
+      return op.emitOpError("expected rows to be repeated along columns: score tiles have queries as rows");
+    }
+    ArrayRef<Value> source = fragmentOf(broadcast.getSource());
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      for (int64_t group = 0; group < groups; ++group) {
+        for (int64_t e = 0; e < 4; ++e) {
+          elements.push_back(source[2 * slab + e / 2]);
+        }
+      }
+    }
+  } else if (auto truncate = dyn_cast<arith::TruncFOp>(op)) {
+    return lowerTruncate(truncate);
+  } else if (op.hasTrait<OpTrait::Elementwise>()) {
+    for (size_t i = 0; i < count; ++i) {
+      SmallVector<Value> operands;
+      for (Value operand : op.getOperands()) {
+        operands.push_back(isa<RankedTensorType>(operand.getType()) ? fragmentOf(operand)[i]
+                                                                    : scalars.lookup(operand));
+      }
+      if (isa<tile::Exp2Op>(op)) {
+        elements.push_back(callIntrinsic(b, element, "llvm.nvvm.ex2.approx.ftz.f", operands));
+      } else if (isa<tile::Log2Op>(op)) {
+        elements.push_back(callIntrinsic(b, element, "llvm.nvvm.lg2.approx.ftz.f", operands));
+      } else {
+        OperationState state(op.getLoc(), op.getName(), operands, element, op.getAttrs());
+        elements.push_back(b.create(state)->getResult(0));
+      }
+    }
+  } else {
+    return op.emitOpError("has no lowering to a GPU");
+  }
+  fragments[op.getResult(0)] = Fragment{std::move(elements), false};
+  return success();
+}
+
+/// Two columns of a row at a time: one conversion instruction makes both halves of a register.
+LogicalResult FunctionLowering::lowerTruncate(arith::TruncFOp op) {
+  Type element = tileTypeOf(op.getResult()).getElementType();
+  ArrayRef<Value> source = fragmentOf(op.getIn());
+  Type pair = VectorType::get({2}, element);
+  StringRef name = element.isBF16() ? "llvm.nvvm.ff2bf16x2.rn" : "llvm.nvvm.ff2f16x2.rn";
+  Fragment result;
+  result.packed = true;
+  for (size_t i = 0; i + 1 < source.size(); i += 2) {
+    Value both = callIntrinsic(b, pair, name, ValueRange{source[i + 1], source[i]});
+    result.elements.push_back(LLVM::BitcastOp::create(b, b.getI32Type(), both));
+  }
+  fragments[op.getResult()] = std::move(result);
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerReduce(tile::ReduceOp op) {
+  if (op.getAxis() != 1) {
+    return op.emitOpError("expected a reduction along rows: score tiles have queries as rows");
+  }
+  RankedTensorType type = tileTypeOf(op.getSource());
+  if (type.getDimSize(1) % 8 != 0) {
+    return op.emitOpError("expected a multiple of 8 columns, got ") << type;
+  }
+  ArrayRef<Value> source = fragmentOf(op.getSource());
+  int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
+  auto combine = [&](Value x, Value y) -> Value {
+    return op.getKind() == tile::ReduceKind::Max ? Value(arith::MaxNumFOp::create(b, x, y))
+                                                 : Value(arith::AddFOp::create(b, x, y));
+  };
+  Fragment result;
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    for (int64_t half = 0; half < 2; ++half) {
+      Value total;
+      for (int64_t group = 0; group < groups; ++group) {
+        for (int64_t e = 0; e < 2; ++e) {
+          Value x = source[(slab * groups + group) * 4 + 2 * half + e];
+          total = total ? combine(total, x) : x;
+        }
+      }
+      for (int64_t mask : {1, 2}) {
+        Value other = NVVM::ShflOp::create(b, b.getF32Type(), i32(-1), total, i32(mask), i32(31),
+                                           NVVM::ShflKind::bfly, UnitAttr());
+        total = combine(total, other);
+      }
+      result.elements.push_back(total);
+    }
+  }
+  fragments[op.getResult()] = std::move(result);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Global memory
+//===----------------------------------------------------------------------===//
+
+/// Per-row values: each thread reads those of its own rows.
+LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
+  RankedTensorType type = tileTypeOf(op.getTile());
+  if (type.getRank() != 1) {
+    return op.emitOpError("expected a rank-2 load to feed products only: run tile-stage-loads first");
+  }
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type element = type.getElementType();
+  Value base = scalars.lookup(view.getBase()), stride = scalars.lookup(view.getStrides()[0]);
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(element));
+  Fragment result;
+  for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
+    for (int64_t half = 0; half < 2; ++half) {
+      Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
+      auto read = [&] {
+        Value offset = arith::AddIOp::create(b, scalars.lookup(view.getOffset()),
+                                             arith::MulIOp::create(b, row, stride));
+        return LLVM::LoadOp::create(b, element, globalAddress(base, element, offset), 4).getResult();
+      };
+      if (!op.getBounds()[0]) {
+        result.elements.push_back(read());
+        continue;
+      }
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0]));
+      auto ifOp = scf::IfOp::create(b, TypeRange{element}, inside, /*withElseRegion=*/true);
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(ifOp.thenBlock());
+      scf::YieldOp::create(b, read());
+      b.setInsertionPointToStart(ifOp.elseBlock());
+      scf::YieldOp::create(b, zero);
+      result.elements.push_back(ifOp.getResult(0));
+    }
+  }
+  fragments[op.getTile()] = std::move(result);
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerLoadScalar(tile::LoadScalarOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value offset = scalars.lookup(view.getOffset());
+  for (auto [position, stride] : llvm::zip(op.getIndices(), view.getStrides())) {
+    Value step = arith::MulIOp::create(b, scalars.lookup(position), scalars.lookup(stride));
+    offset = arith::AddIOp::create(b, offset, step);
+  }
+  Type type = op.getValue().getType();
+  Value place = globalAddress(scalars.lookup(view.getBase()), type, offset);
+  scalars.map(op.getValue(), LLVM::LoadOp::create(b, type, place, type.getIntOrFloatBitWidth() / 8).getResult());
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerStore(tile::StoreOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  if (tileTypeOf(op.getTile()).getRank() == 1) {
+    storeVector(op, view);
+    return success();
+  }
+  if (!fragments.lookup(op.getTile()).packed) {
+    return op.emitOpError("expected a tile of 16-bit floats");
+  }
+  storeMatrix(op, view);
+  return success();
+}
+
+/// Four lanes hold a row's value; the first of them writes it.
+void FunctionLowering::storeVector(tile::StoreOp op, tile::ViewOp view) {
+  Type element = tileTypeOf(op.getTile()).getElementType();
+  ArrayRef<Value> values = fragmentOf(op.getTile());
+  Value first = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, laneCol, i32(0));
+  for (size_t i = 0; i < values.size(); ++i) {
+    Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]),
+                                      toIndex(rowOf(static_cast<int64_t>(i) / 2, i % 2)));
+    Value write = first;
+    if (op.getBounds()[0]) {
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0]));
+      write = arith::AndIOp::create(b, write, inside);
+    }
+    ifThen(write, [&] {
+      Value offset = arith::AddIOp::create(
+          b, scalars.lookup(view.getOffset()),
+          arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0])));
+      LLVM::StoreOp::create(b, values[i], globalAddress(scalars.lookup(view.getBase()), element, offset), 4);
+    });
+  }
+}
+
+void FunctionLowering::storeMatrix(tile::StoreOp op, tile::ViewOp view) {
+  RankedTensorType type = tileTypeOf(op.getTile());
+  ArrayRef<Value> values = fragmentOf(op.getTile());
+  Type i16 = b.getIntegerType(16);
+  int64_t cols = type.getDimSize(1), groups = groupsOf(cols);
+  tile::ViewType viewType = view.getView().getType();
+  bool pairs = viewType.getUnit() && viewType.getAlign() >= 4;
+  Value base = scalars.lookup(view.getBase());
+  Value colStride = scalars.lookup(view.getStrides()[1]);
+  for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
+    for (int64_t half = 0; half < 2; ++half) {
+      Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
+      auto writeRow = [&] {
+        Value start = arith::AddIOp::create(
+            b, scalars.lookup(view.getOffset()),
+            arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0])));
+        start = arith::AddIOp::create(
+            b, start, arith::MulIOp::create(b, scalars.lookup(op.getIndices()[1]), colStride));
+        for (int64_t group = 0; group < groups; ++group) {
+          Value both = values[(slab * groups + group) * 2 + half];
+          Value col = colOf(group);
+          auto writeOne = [&](int64_t e) {
+            Value c = arith::AddIOp::create(b, col, i32(e));
+            auto write = [&] {
+              Value at = arith::AddIOp::create(b, start, arith::MulIOp::create(b, toIndex(c), colStride));
+              Value bits = e == 0 ? both : Value(arith::ShRUIOp::create(b, both, i32(16)));
+              LLVM::StoreOp::create(b, arith::TruncIOp::create(b, i16, bits), globalAddress(base, i16, at), 2);
+            };
+            if (8 * group + 8 <= cols) {
+              write();
+            } else {
+              ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, c, i32(cols)), write);
+            }
+          };
+          if (!pairs || cols % 2 != 0) {
+            writeOne(0);
+            writeOne(1);
+            continue;
+          }
+          auto writePair = [&] {
+            Value at = arith::AddIOp::create(b, start, toIndex(col));
+            LLVM::StoreOp::create(b, both, globalAddress(base, i16, at), 4);
+          };
+          if (8 * group + 8 <= cols) {
+            writePair();
+          } else {
+            ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, i32(cols)), writePair);
+          }
+        }
+      };
+      if (op.getBounds()[0]) {
+        ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0])),
+               writeRow);
+      } else {
+        writeRow();
+      }
+    }
+  }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Copies into shared memory, and products that read it.
+#include "Lowering.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::tile2nvvm;
+
+void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
+  tile::SharedType type = op.getBuffer().getType();
+  SharedBuffer buffer;
+  buffer.rows = type.getRows();
+  buffer.cols = type.getCols();
+  buffer.paddedCols = llvm::alignTo(buffer.cols, 16);
+  buffer.pitch = buffer.paddedCols * 2;
+  // ldmatrix reads eight rows of 16 bytes at once: with an odd number of 16-byte units from row to row they start in
+  // eight different groups of banks.
+  if (buffer.pitch / 16 % 2 == 0) {
+    buffer.pitch += 16;
+  }
+  buffer.offset = sharedBytes;
+  sharedBytes += buffer.rows * buffer.pitch;
+  sharedBuffers[op.getBuffer()] = buffer;
+}
+
+Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, int64_t constantBytes) {
+  Value address = shared;
+  if (bytes) {
+    address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{bytes});
+  }
+  return LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
+                             ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(buffer.offset + constantBytes)});
+}
+
+LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  tile::ViewType type = op.getView().getType();
+  if (type.getElementType().getIntOrFloatBitWidth() != 16) {
+    return op.emitOpError("expected 16-bit floats on a GPU, got ") << type.getElementType();
+  }
+  if (op.getBounds()[1]) {
+    return op.emitOpError("expected no bound on columns");
+  }
+  const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
+  if (type.getUnit() && type.getAlign() >= 4) {
+    copyAsync(buffer, view, firstRow, firstCol, op.getBounds()[0], type.getAlign());
+  } else {
+    copyByThreads(buffer, view, firstRow, firstCol, op.getBounds()[0], b.getIntegerType(16));
+  }
+  return success();
+}
+
+/// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
+/// last column, or in rows past the view's end, is filled with zeros by copying fewer bytes than the chunk has.
+void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
+                                 bool rowBound, int64_t chunkBytes) {
+  int64_t chunks = buffer.paddedCols * 2 / chunkBytes; // of a row
+  int64_t total = buffer.rows * chunks;
+  Type i16 = b.getIntegerType(16);
+  Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
+  Value size = scalars.lookup(view.getSizes()[0]);
+  Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), firstCol);
+  bool regular = threads() % chunks == 0;
+  Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
+  Value threadChunk = arith::RemUIOp::create(b, thread, i32(chunks));
+  for (int64_t start = 0; start < total; start += threads()) {
+    Value row, chunk;
+    if (regular) {
+      row = arith::AddIOp::create(b, threadRow, i32(start / chunks));
+      chunk = threadChunk;
+    } else {
+      Value number = arith::AddIOp::create(b, thread, i32(start));
+      row = arith::DivUIOp::create(b, number, i32(chunks));
+      chunk = arith::RemUIOp::create(b, number, i32(chunks));
+    }
+    auto copy = [&] {
+      Value globalRow = arith::AddIOp::create(b, firstRow, toIndex(row));
+      Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
+      Value bytes;
+      if (buffer.cols * 2 % chunkBytes != 0 || buffer.cols != buffer.paddedCols) {
+        Value left = arith::SubIOp::create(b, i32(buffer.cols * 2), arith::MulIOp::create(b, chunk, i32(chunkBytes)));
+        bytes = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
+      }
+      if (rowBound) {
+        Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size);
+        bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
+      }
+      Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
+      offset = arith::AddIOp::create(b, offset, toIndex(col));
+      Value from = globalAddress(base, i16, offset);
+      Value place = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(buffer.pitch)),
+                                          arith::MulIOp::create(b, chunk, i32(chunkBytes)));
+      // .cg bypasses L1 and exists for 16 bytes only.
+      auto cache = chunkBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
+      NVVM::CpAsyncOp::create(b, sharedAddress(buffer, place, 0), from, static_cast<uint32_t>(chunkBytes), cache,
+                              bytes);
+    };
+    if (start + threads() <= total) {
+      copy();
+    } else {
+      Value number = arith::AddIOp::create(b, thread, i32(start));
+      ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, i32(total)), copy);
+    }
+  }
+}
+
+/// Element by element, for rows whose alignment or stride cp.async cannot serve.
+void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
+                                     bool rowBound, Type memory) {
+  Value base = scalars.lookup(view.getBase());
+  Value rowStride = scalars.lookup(view.getStrides()[0]), colStride = scalars.lookup(view.getStrides()[1]);
+  Value size = scalars.lookup(view.getSizes()[0]);
+  Value columns = index(buffer.paddedCols);
+  auto loop = scf::ForOp::create(b, toIndex(thread), index(buffer.rows * buffer.paddedCols), index(threads()));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Value row = arith::DivUIOp::create(b, loop.getInductionVar(), columns);
+  Value col = arith::RemUIOp::create(b, loop.getInductionVar(), columns);
+  Value globalRow = arith::AddIOp::create(b, firstRow, row);
+  Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, index(buffer.cols));
+  if (rowBound) {
+    inside = arith::AndIOp::create(b, inside,
+                                   arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size));
+  }
+  auto ifOp = scf::IfOp::create(b, TypeRange{memory}, inside, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard inner(b);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    Value offset = arith::AddIOp::create(b, scalars.lookup(view.getOffset()),
+                                         arith::MulIOp::create(b, globalRow, rowStride));
+    Value globalCol = arith::AddIOp::create(b, firstCol, col);
+    offset = arith::AddIOp::create(b, offset, arith::MulIOp::create(b, globalCol, colStride));
+    scf::YieldOp::create(b, LLVM::LoadOp::create(b, memory, globalAddress(base, memory, offset), 2).getResult());
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getZeroAttr(memory)).getResult());
+  }
+  Value place = arith::AddIOp::create(b, arith::MulIOp::create(b, row, index(buffer.pitch)),
+                                      arith::MulIOp::create(b, col, index(2)));
+  Value place32 = arith::IndexCastOp::create(b, b.getI32Type(), place);
+  LLVM::StoreOp::create(b, ifOp.getResult(0), sharedAddress(buffer, place32, 0), 2);
+}
+
+SmallVector<Value> FunctionLowering::loadMatrix(Value address, bool transposed) {
+  auto result = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getI32Type()));
+  auto layout = transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row;
+  Value four = NVVM::LdMatrixOp::create(b, result, address, 4, layout,
+                                        NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8),
+                                        NVVM::LdStMatrixEltType::B16);
+  SmallVector<Value> registers;
+  for (int64_t i = 0; i < 4; ++i) {
+    registers.push_back(LLVM::ExtractValueOp::create(b, four, ArrayRef<int64_t>{i}));
+  }
+  return registers;
+}
+
+/// mma.sync.m16n8k16 over slabs, groups of 8 columns, and steps of 16 along the depth.
+LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
+  auto accType = cast<RankedTensorType>(op.getAcc().getType());
+  bool aShared = isa<tile::SharedType>(op.getA().getType());
+  if (!isa<tile::SharedType>(op.getB().getType()) || op.getTransA()) {
+    return op.emitOpError("expected b in shared memory and a not transposed: run tile-stage-loads first");
+  }
+  auto bType = cast<tile::SharedType>(op.getB().getType());
+  const SharedBuffer right = sharedBuffers.find(op.getB())->second;
+  int64_t depth = op.getTransB() ? right.paddedCols : right.rows;
+  int64_t slabs = slabsOf(accType.getDimSize(0)), groups = groupsOf(accType.getDimSize(1));
+  auto precision = bType.getElementType().isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
+  SmallVector<Value> acc(fragmentOf(op.getAcc()));
+
+  // Where this lane's row of each 8x8 matrix starts; see "ldmatrix" in the PTX ISA: lane l names row l % 8 of matrix
+  // l / 8.
+  Value low4 = arith::AndIOp::create(b, lane, i32(15));
+  Value high = arith::ShRUIOp::create(b, lane, i32(4));
+  Value aPlace, bPlace;
+  SharedBuffer left;
+  if (aShared) {
+    left = sharedBuffers.find(op.getA())->second;
+    Value row = arith::AddIOp::create(b, arith::MulIOp::create(b, warp, i32(16)), low4);
+    aPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(left.pitch)),
+                                   arith::MulIOp::create(b, high, i32(16)));
+  }
+  if (op.getTransB()) {
+    // Stored as columns of the product's B: matrices (n 0-7, k 0-7), (n 0-7, k 8-15), (n 8-15, k 0-7), (n 8-15, k 8-15).
+    Value row = arith::AddIOp::create(b, arith::AndIOp::create(b, lane, i32(7)),
+                                      arith::MulIOp::create(b, high, i32(8)));
+    Value k = arith::AndIOp::create(b, arith::ShRUIOp::create(b, lane, i32(3)), i32(1));
+    bPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(right.pitch)),
+                                   arith::MulIOp::create(b, k, i32(16)));
+  } else {
+    // Stored as rows, transposed while loading: (k 0-7, n 0-7), (k 8-15, n 0-7), (k 0-7, n 8-15), (k 8-15, n 8-15).
+    bPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, low4, i32(right.pitch)),
+                                   arith::MulIOp::create(b, high, i32(16)));
+  }
+
+  // NVVM's operation takes pairs of f16 as such, pairs of bf16 as i32.
+  auto matrixOperands = [&](ArrayRef<Value> registers) {
+    SmallVector<Value> operands(registers);
+    if (precision == NVVM::MMATypes::f16) {
+      for (Value &value : operands) {
+        value = LLVM::BitcastOp::create(b, VectorType::get({2}, b.getF16Type()), value);
+      }
+    }
+    return operands;
+  };
+
+  for (int64_t k = 0; k < depth; k += 16) {
+    SmallVector<SmallVector<Value>> a;
+    for (int64_t slab = 0; slab < slabs; ++slab) {
+      if (aShared) {
+        a.push_back(loadMatrix(sharedAddress(left, aPlace, slab * 16 * warps * left.pitch + k * 2), false));
+        continue;
+      }
+      ArrayRef<Value> packed = fragmentOf(op.getA());
+      int64_t aGroups = depth / 8;
+      const Value *first = &packed[(slab * aGroups + k / 8) * 2];
+      a.push_back({first[0], first[1], first[2], first[3]});
+    }
+    for (int64_t group = 0; group < groups; group += 2) {
+      int64_t constant = op.getTransB() ? group * 8 * right.pitch + k * 2 : k * right.pitch + group * 16;
+      SmallVector<Value> pair = loadMatrix(sharedAddress(right, bPlace, constant), !op.getTransB());
+      for (int64_t g = group; g < std::min(group + 2, groups); ++g) {
+        for (int64_t slab = 0; slab < slabs; ++slab) {
+          Value *c = &acc[(slab * groups + g) * 4];
+          auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getF32Type()));
+          Value d = NVVM::MmaOp::create(
+              b, type, matrixOperands(a[slab]),
+              matrixOperands({pair[2 * (g - group)], pair[2 * (g - group) + 1]}),
+              ValueRange{c[0], c[1], c[2], c[3]}, ArrayRef<int64_t>{16, 8, 16}, std::nullopt, std::nullopt,
+              std::array<NVVM::MMATypes, 2>{precision, precision},
+              std::array<NVVM::MMALayout, 2>{NVVM::MMALayout::row, NVVM::MMALayout::col});
+          for (int64_t e = 0; e < 4; ++e) {
+            c[e] = LLVM::ExtractValueOp::create(b, d, ArrayRef<int64_t>{e});
+          }
+        }
+      }
+    }
+  }
+  fragments[op.getResult()] = Fragment{std::move(acc), false};
+  return success();
+}

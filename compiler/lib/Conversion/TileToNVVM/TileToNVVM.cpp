@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// convert-tile-to-nvvm: the pass, the kernel's signature, and the walk over blocks and loops. See Passes.td.
+#include "Lowering.h"
+#include "tilewright/Conversion/Passes.h"
+
+namespace tilewright {
+#define GEN_PASS_DEF_CONVERTTILETONVVM
+#include "tilewright/Conversion/Passes.h.inc"
+} // namespace tilewright
+
+#define DEBUG_TYPE "convert-tile-to-nvvm"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::tile2nvvm;
+
+static bool isTile(Value value) { return isa<RankedTensorType>(value.getType()); }
+
+Value FunctionLowering::globalAddress(Value base, Type element, Value elements) {
+  Value offset = arith::IndexCastOp::create(b, b.getI64Type(), elements);
+  return LLVM::GEPOp::create(b, base.getType(), element, base, ValueRange{offset});
+}
+
+Value FunctionLowering::rowOf(int64_t slab, int64_t half) {
+  Value first = arith::MulIOp::create(b, warp, i32(16));
+  Value row = arith::AddIOp::create(b, first, laneRow);
+  return arith::AddIOp::create(b, row, i32(slab * 16 * warps + half * 8));
+}
+
+Value FunctionLowering::colOf(int64_t group) { return arith::AddIOp::create(b, laneCol, i32(8 * group)); }
+
+void FunctionLowering::ifThen(Value condition, llvm::function_ref<void()> body) {
+  auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  body();
+}
+
+LogicalResult FunctionLowering::run() {
+  MLIRContext *context = b.getContext();
+  Block *old = &func.getBody().front();
+  auto global = LLVM::LLVMPointerType::get(context, 1);
+  SmallVector<Type> types;
+  for (Type type : func.getArgumentTypes()) {
+    if (!isa<tile::PtrType>(type) && !type.isInteger(64) && !type.isF32()) {
+      return func.emitOpError("expected arguments of !tile.ptr, i64 or f32, got ") << type;
+    }
+    types.push_back(isa<tile::PtrType>(type) ? Type(global) : type);
+  }
+
+  b.setInsertionPoint(func);
+  // Dynamic shared memory: the launch says how much, from the attribute tile.shared_bytes.
+  std::string sharedName = (func.getName() + "_shared").str();
+  auto sharedGlobal =
+      LLVM::GlobalOp::create(b, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
+                             LLVM::Linkage::External, sharedName, Attribute(), /*alignment=*/16, /*addrSpace=*/3);
+  std::string name = func.getName().str();
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
+  auto kernel = LLVM::LLVMFuncOp::create(b, name + "_nvvm", type);
+  kernel->setAttr("nvvm.kernel", b.getUnitAttr());
+  kernel->setAttr("nvvm.reqntid", b.getDenseI32ArrayAttr({static_cast<int32_t>(threads())}));
+  Block *entry = kernel.addEntryBlock(b);
+  b.setInsertionPointToStart(entry);
+  for (auto [argument, value] : llvm::zip(old->getArguments(), entry->getArguments())) {
+    scalars.map(argument, value);
+  }
+  thread = NVVM::ThreadIdXOp::create(b, b.getI32Type());
+  warp = arith::ShRUIOp::create(b, thread, i32(5));
+  lane = arith::AndIOp::create(b, thread, i32(31));
+  laneRow = arith::ShRUIOp::create(b, lane, i32(2));
+  laneCol = arith::ShLIOp::create(b, arith::AndIOp::create(b, lane, i32(3)), i32(1));
+  shared = LLVM::AddressOfOp::create(b, sharedGlobal);
+
+  if (failed(lowerBlock(*old))) {
+    return failure();
+  }
+  LLVM::ReturnOp::create(b, ValueRange{});
+  kernel->setAttr(tile::kSharedAttr, b.getI64IntegerAttr(sharedBytes));
+  func.erase();
+  kernel.setSymName(name);
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerBlock(Block &block) {
+  for (Operation &op : block.without_terminator()) {
+    b.setLoc(op.getLoc());
+    if (failed(lowerOp(op))) {
+      return failure();
+    }
+  }
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerOp(Operation &op) {
+  if (auto forOp = dyn_cast<scf::ForOp>(op)) {
+    return lowerFor(forOp);
+  }
+  if (auto ifOp = dyn_cast<scf::IfOp>(op)) {
+    return lowerIf(ifOp);
+  }
+  if (auto dot = dyn_cast<tile::DotOp>(op)) {
+    return lowerDot(dot);
+  }
+  if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
+    return lowerReduce(reduce);
+  }
+  if (auto load = dyn_cast<tile::LoadOp>(op)) {
+    return lowerLoad(load);
+  }
+  if (auto store = dyn_cast<tile::StoreOp>(op)) {
+    return lowerStore(store);
+  }
+  if (auto load = dyn_cast<tile::LoadScalarOp>(op)) {
+    return lowerLoadScalar(load);
+  }
+  if (auto copy = dyn_cast<tile::AsyncLoadOp>(op)) {
+    return lowerAsyncLoad(copy);
+  }
+  if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
+    lowerAllocShared(alloc);
+    return success();
+  }
+  if (isa<tile::AwaitLoadsOp>(op)) {
+    NVVM::CpAsyncCommitGroupOp::create(b);
+    NVVM::CpAsyncWaitGroupOp::create(b, 0);
+    NVVM::Barrier0Op::create(b);
+    return success();
+  }
+  if (isa<tile::ProgramOp>(op)) {
+    Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
+    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
+    return success();
+  }
+  if (isa<tile::ViewOp>(op)) {
+    return success(); // read where it is accessed
+  }
+  if (op.getNumResults() == 1 && isTile(op.getResult(0))) {
+    return lowerElementwise(op);
+  }
+  if (op.getNumRegions() != 0 || llvm::any_of(op.getOperands(), isTile)) {
+    return op.emitOpError("has no lowering to a GPU");
+  }
+  b.clone(op, scalars);
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
+  SmallVector<Value> carried;
+  SmallVector<size_t> counts;
+  for (Value init : op.getInitArgs()) {
+    if (isTile(init)) {
+      ArrayRef<Value> elements = fragmentOf(init);
+      carried.append(elements.begin(), elements.end());
+      counts.push_back(elements.size());
+    } else {
+      carried.push_back(scalars.lookup(init));
+      counts.push_back(1);
+    }
+  }
+  auto newLoop = scf::ForOp::create(b, scalars.lookup(op.getLowerBound()), scalars.lookup(op.getUpperBound()),
+                                    scalars.lookup(op.getStep()), carried);
+  auto bind = [&](ValueRange olds, ValueRange news) {
+    size_t next = 0;
+    for (auto [old, count] : llvm::zip(olds, counts)) {
+      ValueRange part = news.slice(next, count);
+      next += count;
+      if (isTile(old)) {
+        fragments[old] = Fragment{SmallVector<Value>(part.begin(), part.end()), false};
+      } else {
+        scalars.map(old, part[0]);
+      }
+    }
+  };
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(newLoop.getBody());
+    scalars.map(op.getInductionVar(), newLoop.getInductionVar());
+    bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
+    if (failed(lowerBlock(*op.getBody()))) {
+      return failure();
+    }
+    SmallVector<Value> next;
+    for (Value value : op.getBody()->getTerminator()->getOperands()) {
+      if (isTile(value)) {
+        ArrayRef<Value> elements = fragmentOf(value);
+        next.append(elements.begin(), elements.end());
+      } else {
+        next.push_back(scalars.lookup(value));
+      }
+    }
+    if (!next.empty()) {
+      scf::YieldOp::create(b, next);
+    }
+  }
+  bind(op.getResults(), newLoop.getResults());
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
+  if (op.getNumResults() != 0 || op.elseBlock()) {
+    return op.emitOpError("expected no results and no else block");
+  }
+  LogicalResult status = success();
+  ifThen(scalars.lookup(op.getCondition()), [&] { status = lowerBlock(*op.thenBlock()); });
+  return status;
+}
+
+namespace {
+
+class ConvertTileToNVVMPass : public tilewright::impl::ConvertTileToNVVMBase<ConvertTileToNVVMPass> {
+public:
+  void runOnOperation() override {
+    SmallVector<func::FuncOp> kernels;
+    for (auto func : getOperation().getOps<func::FuncOp>()) {
+      if (func->hasAttr(tile::kKernelAttr)) {
+        kernels.push_back(func);
+      }
+    }
+    for (func::FuncOp func : kernels) {
+      auto schedule = func->getAttrOfType<tile::GpuScheduleAttr>(tile::kScheduleAttr);
+      if (!schedule || !isa_and_nonnull<tile::GpuTargetAttr>(func->getAttr(tile::kTargetAttr))) {
+        func.emitOpError("expected the attributes ")
+            << tile::kTargetAttr << " (#tile.gpu) and " << tile::kScheduleAttr << " (#tile.gpu_schedule)";
+        return signalPassFailure();
+      }
+      if (failed(FunctionLowering(func, schedule).run())) {
+        return signalPassFailure();
+      }
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// tile-stage-loads: operands of products come through shared memory, copied while the step before computes. See
+// Passes.td.
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "tilewright/Dialect/Tile/Transforms/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace tilewright::tile {
+#define GEN_PASS_DEF_TILESTAGELOADS
+#include "tilewright/Dialect/Tile/Transforms/Passes.h.inc"
+} // namespace tilewright::tile
+
+#define DEBUG_TYPE "tile-stage-loads"
+
+using namespace mlir;
+using namespace tilewright::tile;
+
+namespace {
+
+bool feedsDots(LoadOp load) {
+  return !load->use_empty() &&
+         llvm::all_of(load->getUsers(), [](Operation *user) { return isa<DotOp>(user); });
+}
+
+SmallVector<LoadOp> stagedLoads(Block &block) {
+  SmallVector<LoadOp> loads;
+  for (auto load : block.getOps<LoadOp>()) {
+    if (feedsDots(load)) {
+      loads.push_back(load);
+    }
+  }
+  return loads;
+}
+
+/// Loops over consecutive parts of one range, each with the same loads.
+struct Chain {
+  SmallVector<scf::ForOp> loops;
+  SmallVector<SmallVector<bool>> bounds; ///< of each load of the body: the strictest of all loops
+  SmallVector<Value> buffers;
+};
+
+class Stager {
+public:
+  explicit Stager(func::FuncOp func) : func(func), b(func.getLoc(), func.getContext()) {}
+
+  unsigned run() {
+    Block &entry = func.getBody().front();
+    SmallVector<LoadOp> ahead = stagedLoads(entry);
+    SmallVector<Chain> chains = findChains(entry);
+    for (LoadOp load : ahead) {
+      stageOutside(load);
+    }
+    for (Chain &chain : chains) {
+      stageChain(chain);
+    }
+    return staged;
+  }
+
+private:
+  Value makeBuffer(LoadOp load) {
+    auto type = cast<RankedTensorType>(load.getTile().getType());
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&func.getBody().front());
+    auto shared = SharedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType());
+    return AllocSharedOp::create(b, shared);
+  }
+
+  void replaceByBuffer(LoadOp load, Value buffer) {
+    load.getTile().replaceAllUsesWith(buffer);
+    load->erase();
+    ++staged;
+  }
+
+  /// Started where it stood; awaited with the first copy of the chain, or at once if there is none.
+  void stageOutside(LoadOp load) {
+    Value buffer = makeBuffer(load);
+    b.setInsertionPoint(load);
+    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBoundsAttr(), buffer);
+    replaceByBuffer(load, buffer);
+  }
+
+  SmallVector<Chain> findChains(Block &block) {
+    SmallVector<Chain> chains;
+    for (auto loop : block.getOps<scf::ForOp>()) {
+      SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
+      if (loads.empty()) {
+        continue;
+      }
+      bool continues = !chains.empty() && chains.back().loops.back().getUpperBound() == loop.getLowerBound() &&
+                       chains.back().bounds.size() == loads.size();
+      if (!continues) {
+        chains.emplace_back();
+        chains.back().bounds.resize(loads.size(), SmallVector<bool>{false, false});
+      }
+      Chain &chain = chains.back();
+      chain.loops.push_back(loop);
+      for (auto [bounds, load] : llvm::zip(chain.bounds, loads)) {
+        for (unsigned i = 0; i < 2; ++i) {
+          bounds[i] |= load.getBounds()[i];
+        }
+      }
+    }
+    return chains;
+  }
+
+  /// Copies what `load` reads for the block `index`, given the loop it is in: its address computation is repeated with
+  /// another induction variable.
+  void startCopy(LoadOp load, scf::ForOp loop, Value index, ArrayRef<bool> bounds, Value buffer) {
+    IRMapping mapping;
+    mapping.map(loop.getInductionVar(), index);
+    SmallVector<Value> indices;
+    for (Value old : load.getIndices()) {
+      indices.push_back(recompute(old, loop, mapping));
+    }
+    AsyncLoadOp::create(b, load.getView(), indices, bounds, buffer);
+  }
+
+  /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
+  Value recompute(Value value, scf::ForOp loop, IRMapping &mapping) {
+    if (mapping.contains(value) || value.getParentBlock() != loop.getBody()) {
+      return mapping.lookupOrDefault(value);
+    }
+    Operation *def = value.getDefiningOp();
+    for (Value operand : def->getOperands()) {
+      mapping.map(operand, recompute(operand, loop, mapping));
+    }
+    return b.clone(*def, mapping)->getResult(0);
+  }
+
+  void stageChain(Chain &chain) {
+    scf::ForOp first = chain.loops.front(), last = chain.loops.back();
+    Value begin = first.getLowerBound(), end = last.getUpperBound();
+    SmallVector<LoadOp> firstLoads = stagedLoads(*first.getBody());
+    for (LoadOp load : firstLoads) {
+      chain.buffers.push_back(makeBuffer(load));
+    }
+    // The first copy of all, if there is any block.
+    b.setInsertionPoint(first);
+    Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, begin, end);
+    auto ifAny = scf::IfOp::create(b, any, /*withElseRegion=*/false);
+    b.setInsertionPointToStart(ifAny.thenBlock());
+    startCopy(firstLoads[0], first, begin, chain.bounds[0], chain.buffers[0]);
+
+    for (scf::ForOp loop : chain.loops) {
+      stageBody(chain, loop, end);
+    }
+  }
+
+  void stageBody(Chain &chain, scf::ForOp loop, Value end) {
+    SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
+    // What this iteration needs first has arrived, and nobody reads the other buffers any more: refill those.
+    b.setInsertionPointToStart(loop.getBody());
+    AwaitLoadsOp::create(b);
+    for (size_t i = 1; i < loads.size(); ++i) {
+      startCopy(loads[i], loop, loop.getInductionVar(), chain.bounds[i], chain.buffers[i]);
+    }
+    // After the last product that reads the first buffer: await the other copies, then start the next block's first.
+    Operation *lastReader = nullptr;
+    for (Operation *user : loads[0]->getUsers()) {
+      if (!lastReader || lastReader->isBeforeInBlock(user)) {
+        lastReader = user;
+      }
+    }
+    b.setInsertionPointAfter(lastReader);
+    AwaitLoadsOp::create(b);
+    Value next = arith::AddIOp::create(b, loop.getInductionVar(), loop.getStep());
+    Value more = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, next, end);
+    auto ifMore = scf::IfOp::create(b, more, /*withElseRegion=*/false);
+    b.setInsertionPointToStart(ifMore.thenBlock());
+    startCopy(loads[0], loop, next, chain.bounds[0], chain.buffers[0]);
+    for (auto [load, buffer] : llvm::zip(loads, chain.buffers)) {
+      replaceByBuffer(load, buffer);
+    }
+  }
+
+  func::FuncOp func;
+  ImplicitLocOpBuilder b;
+  unsigned staged = 0;
+};
+
+class TileStageLoadsPass : public tilewright::tile::impl::TileStageLoadsBase<TileStageLoadsPass> {
+public:
+  void runOnOperation() override {
+    if (getOperation()->hasAttr(kKernelAttr)) {
+      numStaged += Stager(getOperation()).run();
+    }
+  }
+};
+
+} // namespace
