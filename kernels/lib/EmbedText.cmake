@@ -14,4 +14,5 @@ if(NOT terminator EQUAL -1)
 endif()
 get_filename_component(file_name "${INPUT}" NAME)
 file(WRITE "${OUTPUT}"
-  "// Generated from ${file_name}; do not edit.\nstatic constexpr char ${NAME}[] = R\"tilewright(${text})tilewright\";\n")
+  "// Generated from ${file_name}; do not edit.\n"
+  "static constexpr char ${NAME}[] = R\"tilewright(${text})tilewright\";\n")

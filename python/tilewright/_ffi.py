@@ -14,13 +14,15 @@ Nothing is loaded when this module is imported, and nothing is ever compiled or 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, NoReturn, Optional, Sequence
 
 from .errors import BY_KIND, InvalidArgument, TilewrightError
 
@@ -100,7 +102,8 @@ class _Library:
     """The two loaded libraries, and the C functions looked up so far."""
 
     def __init__(self) -> None:
-        self.tvm_ffi = ctypes.CDLL(str(_tvm_ffi_library()))
+        with _kept_segv_handler():
+            self.tvm_ffi = ctypes.CDLL(str(_tvm_ffi_library()))
         self.tvm_ffi.TVMFFIErrorMoveFromRaised.argtypes = [ctypes.POINTER(ctypes.c_void_p)]
         self.tvm_ffi.TVMFFIErrorMoveFromRaised.restype = None
         self.tvm_ffi.TVMFFIObjectDecRef.argtypes = [ctypes.c_void_p]
@@ -130,6 +133,20 @@ _torch_forward: Optional[Callable[..., None]] = None
 def glue_path() -> Path:
     """Path of ``libtilewright_ffi.so``, for programs that load it with TVM-FFI themselves."""
     return LIBRARY_DIR / "libtilewright_ffi.so"
+
+
+@contextlib.contextmanager
+def _kept_segv_handler() -> Iterator[None]:
+    # libtvm_ffi.so installs a SIGSEGV handler when it is loaded, in place of faulthandler's or a runtime's that lives on
+    # such faults. The signal module cannot see or restore a handler of C code.
+    sigaction = ctypes.CDLL(None).sigaction
+    action = ctypes.create_string_buffer(1024)  # larger than any struct sigaction
+    known = sigaction(signal.SIGSEGV, None, action) == 0
+    try:
+        yield
+    finally:
+        if known:
+            sigaction(signal.SIGSEGV, action, None)
 
 
 def _tvm_ffi_library() -> Path:

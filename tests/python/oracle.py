@@ -29,7 +29,7 @@ def visible(batch, sq, sk, causal=False, glm=None, align="bottom_right"):
     return seen
 
 
-def attention(q, k, v, causal=False, glm=None, scale=None, align="bottom_right", rounded_to=None, mask=None):
+def attention(q, k, v, causal=False, glm=None, scale=None, align="bottom_right", rounded_to=None):
     """Output and LSE in float64, or, with ``rounded_to``, as a framework computes them in that type: products
     accumulated in float32, every step's result rounded."""
     wide = np.float64 if rounded_to is None else np.float32
@@ -37,8 +37,7 @@ def attention(q, k, v, causal=False, glm=None, scale=None, align="bottom_right",
     batch, sq, heads, dim = q.shape
     sk, group = k.shape[1], q.shape[2] // max(k.shape[2], 1)
     scale = wide(dim**-0.5 if scale is None else scale)
-    if mask is None:
-        mask = visible(batch, sq, sk, causal, glm, align)
+    mask = visible(batch, sq, sk, causal, glm, align)
     queries = q.astype(wide).transpose(0, 2, 1, 3)
     keys, values = (np.repeat(x.astype(wide).transpose(0, 2, 1, 3), group, axis=1) for x in (k, v))
     if sk == 0:
@@ -58,15 +57,23 @@ def attention(q, k, v, causal=False, glm=None, scale=None, align="bottom_right",
 
 def check(out, lse, q, k, v, causal=False, glm=None, scale=None, align="bottom_right", exact=None, what=""):
     """Asserts the contract's accuracy: at most twice the error of the same formula in the type, plus the rounding noise
-    of one step. NaN and infinities must be where the formula has them."""
-    kind = q.dtype.name
+    of one step: of the output in its type, and of a score in float32, which changes a weight by as much.
+    NaN and infinities must be where the formula has them."""
     exact_out, exact_lse = exact or attention(q, k, v, causal, glm, scale, align)
     plain_out, plain_lse = attention(q, k, v, causal, glm, scale, align, rounded_to=q.dtype)
-    _close(out, plain_out, exact_out, STEP[kind], 0, f"output {what}")
+    score = STEP["float32"] * _largest_score(q, k, scale)
+    _close(out, plain_out, exact_out, STEP[q.dtype.name] + score, 0, f"output {what}")
     if lse is not None:
         assert lse.dtype == np.float32
         # float32 in every type; two changes of base and a sum make a few steps.
         _close(lse, plain_lse, exact_lse, 4 * STEP["float32"], 1, f"LSE {what}")
+
+
+def _largest_score(q, k, scale):
+    """A bound of it, and of the sums on the way to it: the product of the longest q and the longest k."""
+    lengths = (np.linalg.norm(np.nan_to_num(x.astype(np.float32), posinf=0, neginf=0), axis=-1) for x in (q, k))
+    longest_q, longest_k = (x.max(initial=0) for x in lengths)
+    return float(longest_q * longest_k * (q.shape[-1] ** -0.5 if scale is None else scale))
 
 
 def _close(ours, plain, exact, step, floor, what):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel cache as programs meet it: other processes, damaged files, folders that cannot be written."""
 
+import contextlib
 import json
 import os
 
@@ -91,55 +92,69 @@ def test_entry_of_another_kernel_is_not_taken(tmp_path):
     assert again["events"] == ["compiled"] and again["bad_entries"] == 1
 
 
-def test_read_only_folder_serves_and_is_not_needed(tmp_path):
-    call(dim=16, TILEWRIGHT_CACHE_DIR=tmp_path)
-    before = {path: path.read_bytes() for path in files(tmp_path)}
-    folders = [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
+@contextlib.contextmanager
+def read_only(folder):
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
     try:
-        served = call(dim=16, before="drop_privileges()", TILEWRIGHT_CACHE_DIR=tmp_path)
-        assert served["events"] == ["disk"]
-        missed = call(dim=17, before="drop_privileges()", TILEWRIGHT_CACHE_DIR=tmp_path)
-        assert missed["events"] == ["compiled"]
-        assert {path: path.read_bytes() for path in files(tmp_path)} == before
+        yield
     finally:
-        for folder in folders:
-            folder.chmod(0o755)
+        for path in folders:
+            path.chmod(0o755)
 
 
-def test_folder_that_cannot_be_is_an_error(tmp_path):
-    """It was asked for explicitly: going on without a cache would hide the mistake."""
+def test_read_only_default_folder_serves_and_is_not_needed(tmp_path):
+    """Nobody asked for it: what it holds is used, what it lacks is kept in memory, with one line of warning."""
+    default = dict(XDG_CACHE_HOME=tmp_path, TILEWRIGHT_CACHE_DIR=None)
+    call(dim=16, **default)
+    before = {path: path.read_bytes() for path in files(tmp_path)}
+    with read_only(tmp_path):
+        served = call(dim=16, before="drop_privileges()", **default)
+        assert served["events"] == ["disk"]
+        done = start_python("drop_privileges()\n" + CALL.format(dim=17) + CALL.format(dim=18), **default)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1])["events"] == ["compiled", "compiled"]
+        assert len(done.stderr.splitlines()) == 1 and str(tmp_path) in done.stderr, done.stderr
+        assert {path: path.read_bytes() for path in files(tmp_path)} == before
+
+
+@pytest.mark.parametrize("by", ["argument", "environment"])
+@pytest.mark.parametrize("why", ["read-only", "below a file"])
+def test_unusable_folder_that_was_asked_for_is_an_error(by, why, tmp_path):
+    """Going on without a cache would hide the mistake."""
     (tmp_path / "file").write_text("")
-    done = start_python(
-        """
-        import tilewright
-        try:
-            engine = tilewright.Engine(cache_dir=os.environ["FOLDER"])
-            tilewright.flash_attn_func(*arrays(), engine=engine)
-        except tilewright.CacheIOError as error:
-            print("raised", error)
-        """,
-        FOLDER=tmp_path / "file" / "cache",
-    )
+    folder = tmp_path / "folder" if why == "read-only" else tmp_path / "file" / "cache"
+    (tmp_path / "folder").mkdir()
+    with read_only(tmp_path / "folder"):
+        done = start_python(
+            """
+            import tilewright
+            drop_privileges()
+            out = None
+            try:
+                engine = tilewright.Engine(cache_dir=os.environ["FOLDER"]) if "FOLDER" in os.environ else None
+                out = tilewright.flash_attn_func(*arrays(), engine=engine)
+            except tilewright.CacheIOError as error:
+                print("raised", error)
+            assert out is None
+            """,
+            **{"FOLDER" if by == "argument" else "TILEWRIGHT_CACHE_DIR": folder},
+        )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("raised") and str(tmp_path / "file") in done.stdout
+    assert done.stdout.startswith("raised") and str(folder) in done.stdout
 
 
-@pytest.mark.parametrize("home", [None, "/nonexistent", "read-only"])
+@pytest.mark.parametrize("home", ["unset", "below a file", "read-only"])
 def test_without_a_home(home, tmp_path):
     """Nothing was asked for explicitly: the default location is a convenience."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    folder.chmod(0o555)
-    result = call(
-        before="drop_privileges()",
-        HOME=folder if home == "read-only" else home,
-        XDG_CACHE_HOME=None,
-        TILEWRIGHT_CACHE_DIR=None,
-    )
+    (tmp_path / "file").write_text("")
+    (tmp_path / "home").mkdir()
+    places = {"unset": None, "below a file": tmp_path / "file" / "home", "read-only": tmp_path / "home"}
+    with read_only(tmp_path / "home"):
+        result = call(before="drop_privileges()", HOME=places[home], XDG_CACHE_HOME=None, TILEWRIGHT_CACHE_DIR=None)
     assert result["events"] == ["compiled"]
-    assert not list(folder.iterdir())
+    assert not list((tmp_path / "home").iterdir())
 
 
 def test_default_locations(tmp_path):

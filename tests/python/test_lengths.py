@@ -124,10 +124,14 @@ def test_offsets_beyond_two_gigabytes():
 
 
 def test_long_sequence():
-    """More key blocks than a small test has, against the reference on a few rows."""
+    """Many key blocks: the sums of thousands of terms must not lose more than the framework's do."""
     q, k, v = problem(5, 1, 3000, 3000, 1, dim=32)
     out, lse = flash_attn_func(q, k, v, causal=True, return_lse=True)
-    for row in (0, 1, 1499, 2998, 2999):
-        part = q[:, row : row + 1], k[:, : row + 1], v[:, : row + 1]
-        exact = attention(*part)
-        check(out[:, row : row + 1], lse[:, :, row : row + 1], *part, exact=exact, what=f"row {row}")
+    for last in (1000, 3000):
+        rows = slice(last - 100, last)
+        part = q[:, rows], k[:, :last], v[:, :last]
+        check(out[:, rows], lse[:, :, rows], *part, causal=True, what=f"rows up to {last}")
+        exact, plain = attention(*part, causal=True)[0], attention(*part, causal=True, rounded_to=np.float32)[0]
+        limit = 2 * np.abs(plain - exact).max() + 2.0**-23 * np.abs(exact).max()
+        error = np.abs(out[:, rows] - exact).max()
+        assert error <= limit, f"rows up to {last}: error {error:.3e} is over the limit {limit:.3e}"

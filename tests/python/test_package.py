@@ -89,7 +89,7 @@ def test_command_line_tool_says_the_same():
     key = "forward target=cpu:x86-64-v9"
     with pytest.raises(tilewright.InvalidArgument) as raised:
         inspect.compile(key, "attn")
-    wrong = subprocess.run([command, "compile", key, "--emit", "attn"], capture_output=True, text=True)
+    wrong = subprocess.run([command, "compile", "--key", key, "--emit", "attn"], capture_output=True, text=True)
     assert wrong.returncode != 0 and str(raised.value) in wrong.stderr
 
 

@@ -116,6 +116,27 @@ def test_glue_through_the_ffi_package(torch):
     assert first == "8.0 0.1.0" and second.startswith("softmax_scale: is -1")
 
 
+def test_loading_changes_no_signal_handler():
+    run_python(
+        """
+        import faulthandler, signal
+        def handlers():
+            actions = {}
+            for number in range(1, 32):
+                action = ctypes.create_string_buffer(1024)
+                ctypes.CDLL(None).sigaction(number, None, action)
+                actions[number] = action.raw[:8]  # the handler; the rest has unused bytes
+            return actions
+        faulthandler.enable()
+        import numpy, tilewright
+        before = handlers()
+        q, k, v = arrays()
+        assert result_is_right(tilewright.flash_attn_func(q, k, v, engine=tilewright.Engine(cache_dir="")), q, k, v)
+        assert handlers() == before
+        """
+    )
+
+
 def test_fork_after_use(tmp_path):
     run_python(
         """

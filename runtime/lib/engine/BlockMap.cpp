@@ -8,7 +8,7 @@ using namespace tilewright::runtime;
 
 namespace {
 
-/// The end that the GLM mask shows to the row: the break point, or the largest end of the pairs that hold it; 0 if none.
+/// The end that the GLM mask shows to the row: the break point, or the largest end of the pairs that hold it, or 0.
 int64_t glmEnd(const AttentionProblem &problem, const int32_t *glm, int64_t batch, int64_t row) {
   const int32_t *entry = glm + batch * problem.glm[0];
   if (problem.mask == attn::MaskKind::GlmBreak) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The content hash of the library (or program) that this code is linked into: the linker's build id, a hash over the
-// whole output file, read from the mapped image (without one: a hash of the mapped code and constants). Freshness of cached kernels is decided by content, never by file
-// times or version numbers alone.
+// whole output file, read from the mapped image; without one, a hash of the mapped code and constants. Freshness of
+// cached kernels is decided by content, never by file times or version numbers alone.
 #include "tilewright/runtime/Digest.h"
 #include "tilewright/runtime/KernelKey.h"
 

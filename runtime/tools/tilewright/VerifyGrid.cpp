@@ -277,7 +277,7 @@ void addGroupedHeads(GridBuilder &grid) {
 }
 
 void addScales(GridBuilder &grid) {
-  constexpr std::pair<double, double> settings[] = {{0.0, 1.0}, {1.0, 1.0}, {30.0, 1.0}, {1000.0, 1.0}, {0.125, 20.0}};
+  constexpr std::pair<double, double> settings[] = {{0.0, 1.0}, {1.0, 1.0}, {30.0, 1.0}, {100.0, 1.0}, {0.125, 20.0}};
   for (DType dtype : kTypes) {
     for (MaskKind mask : {MaskKind::None, MaskKind::Causal}) {
       for (auto [scale, amplitude] : settings) {

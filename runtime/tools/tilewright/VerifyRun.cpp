@@ -202,7 +202,10 @@ double lowPrecisionError(const LowPrecision &low, std::vector<float> LowPrecisio
   double largest = 0.0;
   for (const LowPrecisionResult &result : low) {
     const double error = std::fabs((result.*tensor)[at] - exact);
-    largest = error <= largest ? largest : error;
+    if (std::isnan(error)) {
+      return error;
+    }
+    largest = std::max(largest, error);
   }
   return largest;
 }

@@ -49,7 +49,7 @@ struct Mask {
   }
 };
 
-/// What a set of rows sees of a key block. Columns beyond the sequence count as hidden: a full block may not reach them.
+/// What rows see of a key block. Columns beyond the sequence count as hidden: a full block may not reach them.
 enum class Sight { Nothing, Some, Everything };
 
 Sight sight(const Mask &mask, int64_t firstRow, int64_t lastRow, int64_t keyBlock, int64_t blockN) {

@@ -239,7 +239,8 @@ TEST(Validation, GlmForm) {
              [](TwForwardArgs &args) { args.glm_mask.rank = 2; });
   refusesGlm("dtype is int64, must be int32", [](TwForwardArgs &args) { args.glm_mask.dtype = TW_INT64; });
   refusesGlm("batch is 3, but q's is 2", [](TwForwardArgs &args) { args.glm_mask.shape[0] = 3; });
-  refusesGlm("shape is (2, 3, 1), its second dimension must be 2", [](TwForwardArgs &args) { args.glm_mask.shape[1] = 3; });
+  refusesGlm("shape is (2, 3, 1), its second dimension must be 2",
+             [](TwForwardArgs &args) { args.glm_mask.shape[1] = 3; });
   refusesGlm("data is NULL", [](TwForwardArgs &args) { args.glm_mask.data = nullptr; });
 
   Call noPairs;

@@ -106,6 +106,7 @@ private:
   mlir::LogicalResult storeGlobal(Row &row, tile::StoreOp op);
   mlir::LogicalResult reduce(Row &row, tile::ReduceOp op);
   Chunks loadRow(const Buffer &buffer, mlir::Value rowIndex);
+  Chunks loadTile(mlir::Value tile, const Buffer &buffer, mlir::Value rowIndex);
   void storeRow(const Buffer &buffer, mlir::Value rowIndex, llvm::ArrayRef<mlir::Value> chunks);
 
   //===- Dot.cpp: products and transposition ----------------------------------------------------------------------===//

@@ -69,7 +69,12 @@ FailureOr<FunctionLowering::Chunks> FunctionLowering::chunksOf(Row &row, Value t
     return emitError(tile.getLoc(), "tile has no buffer: run tile-fuse-rowwise first");
   }
   const Buffer &buffer = home->second;
-  Chunks chunks = loadRow(buffer, tileTypeOf(tile).getRank() == 2 ? row.index : constant(0));
+  return loadTile(tile, buffer, tileTypeOf(tile).getRank() == 2 ? row.index : constant(0));
+}
+
+/// A row of a tile's buffer, as the tile's elements: i1 tiles are stored as i8.
+FunctionLowering::Chunks FunctionLowering::loadTile(Value tile, const Buffer &buffer, Value rowIndex) {
+  Chunks chunks = loadRow(buffer, rowIndex);
   if (tileTypeOf(tile).getElementType().isInteger(1)) {
     Value zero = arith::ConstantOp::create(b, b.getZeroAttr(vectorType(b.getI8Type())));
     for (Value &chunk : chunks) {
@@ -121,10 +126,14 @@ FailureOr<FunctionLowering::Chunks> FunctionLowering::elementwise(Row &row, Oper
     }
     const Buffer source = home->second;
     if (broadcast.getAxis() == 0) {
-      return loadRow(source, constant(0));
+      return loadTile(broadcast.getSource(), source, constant(0));
     }
     Value place = elementAddress(source, constant(0), row.index);
     Value element = LLVM::LoadOp::create(b, source.element, place, source.elementBytes());
+    if (type.getElementType().isInteger(1)) {
+      Value zero = arith::ConstantOp::create(b, b.getZeroAttr(source.element));
+      element = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, element, zero);
+    }
     return repeat(vector::BroadcastOp::create(b, vector, element));
   }
 
@@ -329,6 +338,9 @@ LogicalResult FunctionLowering::storeGlobal(Row &row, tile::StoreOp op) {
 }
 
 LogicalResult FunctionLowering::reduce(Row &row, tile::ReduceOp op) {
+  if (!buffers.count(op.getResult())) {
+    return success(); // nobody reads it, so it has no home
+  }
   FailureOr<Chunks> chunks = chunksOf(row, op.getSource());
   if (failed(chunks)) {
     return failure();
@@ -349,12 +361,13 @@ LogicalResult FunctionLowering::reduce(Row &row, tile::ReduceOp op) {
     return success();
   }
   float neutral = isMax ? -std::numeric_limits<float>::infinity() : 0.0f;
-  Value total;
+  Value none = arith::ConstantOp::create(b, DenseElementsAttr::get(vectorType(b.getF32Type()), neutral));
+  // A maximum starts from -inf: a NaN in the first chunk would stay, and hide its lane's elements in all others.
+  Value total = isMax ? none : Value();
   for (auto [i, chunk] : llvm::enumerate(*chunks)) {
     Value x = chunk;
     int64_t valid = row.cols - static_cast<int64_t>(i) * lanes;
     if (valid < lanes) {
-      Value none = arith::ConstantOp::create(b, DenseElementsAttr::get(cast<VectorType>(x.getType()), neutral));
       x = arith::SelectOp::create(b, tailMask(b, lanes, valid), x, none);
     }
     total = total ? combine(x, total) : x;

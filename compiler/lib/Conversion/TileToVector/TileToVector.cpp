@@ -101,6 +101,16 @@ LogicalResult FunctionLowering::run() {
       return func.emitOpError("expected arguments of !tile.ptr, i64 or f32, got ") << type;
     }
   }
+  Operation *foreign = nullptr;
+  func.walk([&](Operation *op) {
+    if (isa<tile::LoadOp, tile::StoreOp, tile::LoadScalarOp>(op)) {
+      Value view = op->getOperand(isa<tile::StoreOp>(op) ? 1 : 0);
+      foreign = foreign || view.getDefiningOp<tile::ViewOp>() ? foreign : op;
+    }
+  });
+  if (foreign) {
+    return foreign->emitOpError("expected a view made by tile.view, not one carried by a loop");
+  }
   Block *old = &func.getBody().front();
   auto *entry = new Block();
   func.getBody().push_front(entry);
@@ -173,6 +183,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
 LogicalResult FunctionLowering::lowerScalar(Operation &op) {
   if (op.getNumRegions() != 0 || llvm::any_of(op.getOperands(), isTile) || llvm::any_of(op.getResults(), isTile)) {
     return op.emitOpError("not expected outside tile.fused: run tile-fuse-rowwise first");
+  }
+  if (isa<tile::CoordsOp>(op)) {
+    return op.emitOpError("not expected after the schedule: run tile-apply-schedule first");
   }
   b.clone(op, scalars);
   return success();

@@ -29,7 +29,7 @@ struct Step {
 struct Plan {
   size_t stepCount = 0; ///< 0: nothing to compute
   std::array<Step, 2> steps;
-  /// Bytes that the caller provides to bindPlan, 64-byte aligned: the row limits of packed GLM, int32 (batch, seqlen_q).
+  /// Bytes that the caller provides to bindPlan, 64-byte aligned: packed GLM's row limits, int32 (batch, seqlen_q).
   size_t workspaceBytes = 0;
 
   std::span<Step> list() { return {steps.data(), stepCount}; }

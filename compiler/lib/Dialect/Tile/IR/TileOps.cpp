@@ -113,7 +113,7 @@ LogicalResult ReduceOp::verify() {
   auto result = cast<RankedTensorType>(getResult().getType());
   if (!dropsAxis(source, result, static_cast<int64_t>(getAxis()))) {
     return emitOpError("tile.reduce-C1: expected the operand without dimension ")
-           << getAxis() << " as the result, got " << source << " -> " << result;
+           << static_cast<int64_t>(getAxis()) << " as the result, got " << source << " -> " << result;
   }
   return success();
 }
@@ -123,15 +123,16 @@ LogicalResult BroadcastOp::verify() {
   auto result = cast<RankedTensorType>(getResult().getType());
   if (!dropsAxis(result, source, static_cast<int64_t>(getAxis()))) {
     return emitOpError("tile.broadcast-C1: expected the result without dimension ")
-           << getAxis() << " as the operand, got " << source << " -> " << result;
+           << static_cast<int64_t>(getAxis()) << " as the operand, got " << source << " -> " << result;
   }
   return success();
 }
 
 LogicalResult IndexOp::verify() {
   int64_t rank = cast<RankedTensorType>(getResult().getType()).getRank();
-  if (static_cast<int64_t>(getAxis()) >= rank) {
-    return emitOpError("tile.index-C1: expected an axis below ") << rank << ", got " << getAxis();
+  auto axis = static_cast<int64_t>(getAxis());
+  if (axis < 0 || axis >= rank) {
+    return emitOpError("tile.index-C1: expected an axis within 0..") << rank - 1 << ", got " << axis;
   }
   return success();
 }
@@ -140,9 +141,10 @@ LogicalResult FusedOp::verify() {
   if (getShape().empty() || getShape().size() > 2) {
     return emitOpError("tile.fused-C1: expected one or two dimensions, got ") << getShape().size();
   }
-  auto yield = dyn_cast<YieldOp>(getBody().front().getTerminator());
-  if (!yield || yield.getOperandTypes() != getResultTypes()) {
-    return emitOpError("tile.fused-C2: expected tile.yield of ") << getResultTypes();
+  Operation &last = getBody().front().back();
+  if (!isa<YieldOp>(last) || last.getOperandTypes() != getResultTypes()) {
+    return emitOpError("tile.fused-C2: expected tile.yield of (")
+           << getResultTypes() << "), got " << last.getName() << " of (" << last.getOperandTypes() << ")";
   }
   return success();
 }

@@ -45,6 +45,14 @@ ArrayRef<int64_t> rowwiseShape(Operation *op) {
   return type ? type.getShape() : ArrayRef<int64_t>();
 }
 
+/// A free operation that a product, a transposition or a loop reads: these read memory, so it becomes a member of a
+/// group. Constants stay free: such readers fill their own.
+bool isReadAsMemory(Operation *op) {
+  return isa<SplatOp, IndexOp, BroadcastOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
+           return !isFree(user) && rowwiseShape(user).empty();
+         });
+}
+
 /// A group under construction.
 struct Group {
   SmallVector<int64_t> shape;
@@ -82,10 +90,12 @@ public:
       ops.push_back(&op);
     }
     for (Operation *op : ops) {
-      if (isFree(op)) {
+      bool member = isReadAsMemory(op);
+      if (isFree(op) && !member) {
         continue;
       }
-      ArrayRef<int64_t> shape = rowwiseShape(op);
+      ArrayRef<int64_t> shape =
+          member ? cast<RankedTensorType>(op->getResult(0).getType()).getShape() : rowwiseShape(op);
       if (shape.empty()) {
         // Scalars may stay between the members of a group unless they read memory that the group writes, which
         // no tile program does. Anything that reads a member's tile, or holds a region, ends the group.

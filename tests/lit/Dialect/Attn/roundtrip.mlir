@@ -1,0 +1,84 @@
+// The examples of AttnOps.td and AttnDialect.td, and every variant of the two operations, printed and parsed back.
+// RUN: tilewright-opt "%s" | tilewright-opt | FileCheck "%s"
+// RUN: tilewright-opt "%s" -mlir-print-op-generic | tilewright-opt | FileCheck "%s"
+
+// Ranks 1 to 4, all element types, all alignment classes.
+// CHECK-LABEL: func.func @tensor_types(
+// CHECK-SAME: %{{.*}}: !attn.tensor<4 x bf16, a2>, %{{.*}}: !attn.tensor<3 x f32, a4>,
+// CHECK-SAME: %{{.*}}: !attn.tensor<2 x i32, a8>, %{{.*}}: !attn.tensor<1 x f16, a16>,
+// CHECK-SAME: %{{.*}}: !attn.tensor<4 x f16, strided>)
+func.func @tensor_types(%a: !attn.tensor<4 x bf16, a2>, %b: !attn.tensor<3 x f32, a4>, %c: !attn.tensor<2 x i32, a8>,
+                        %d: !attn.tensor<1 x f16, a16>, %e: !attn.tensor<4 x f16, strided>) {
+  return
+}
+
+// The example of attn.forward.
+// CHECK-LABEL: func.func @forward_causal(
+// CHECK: attn.forward q(%[[Q:[^)]*]]) k(%{{[^)]*}}) v(%{{[^)]*}}) out(%{{[^)]*}}) lse(%{{[^)]*}}) scale(
+// CHECK-SAME: head_dims(64, 64) mask({{ ?}}causal) {even_m}
+// CHECK-SAME: : <4 x bf16, a2>, <4 x bf16, a2>, <4 x bf16, a2>, <4 x bf16, a2>, <3 x f32, a4>
+func.func @forward_causal(%q: !attn.tensor<4 x bf16, a2>, %k: !attn.tensor<4 x bf16, a2>,
+    %v: !attn.tensor<4 x bf16, a2>, %out: !attn.tensor<4 x bf16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(64, 64) mask(causal) {even_m}
+      : !attn.tensor<4 x bf16, a2>, !attn.tensor<4 x bf16, a2>, !attn.tensor<4 x bf16, a2>,
+        !attn.tensor<4 x bf16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// Operands keep their places: the function's arguments arrive in order, each printed where it belongs.
+// CHECK-LABEL: func.func @forward_none(
+// CHECK: attn.forward q(%arg0) k(%arg1) v(%arg2) out(%arg3) lse(%arg4) scale(%arg5) seqlens(%arg6, %arg7)
+// CHECK-SAME: heads(%arg8, %arg9) offset(%arg10) write_lse(%arg11) head_dims(1, 256) mask({{ ?}}none) {even_m, even_n}
+// CHECK-SAME: : <4 x f32, strided>, <4 x f32, a4>, <4 x f32, a8>, <4 x f32, a16>, <3 x f32, strided>
+func.func @forward_none(%q: !attn.tensor<4 x f32, strided>, %k: !attn.tensor<4 x f32, a4>,
+    %v: !attn.tensor<4 x f32, a8>, %out: !attn.tensor<4 x f32, a16>, %lse: !attn.tensor<3 x f32, strided>,
+    %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(1, 256) mask(none) {even_m, even_n}
+      : !attn.tensor<4 x f32, strided>, !attn.tensor<4 x f32, a4>, !attn.tensor<4 x f32, a8>,
+        !attn.tensor<4 x f32, a16>, !attn.tensor<3 x f32, strided>
+  return
+}
+
+// CHECK-LABEL: func.func @forward_glm_break(
+// CHECK: attn.forward {{.*}} lse(%arg4) limits(%arg5 : !attn.tensor<1 x i32, a4>) scale(%arg6)
+// CHECK-SAME: head_dims(80, 40) mask({{ ?}}glm_break) : <4 x f16, a2>
+func.func @forward_glm_break(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
+    %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %limits: !attn.tensor<1 x i32, a4>,
+    %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) limits(%limits : !attn.tensor<1 x i32, a4>) scale(%scale)
+      seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(80, 40) mask(glm_break)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// CHECK-LABEL: func.func @forward_glm_packed(
+// CHECK: attn.forward {{.*}} limits(%arg5 : !attn.tensor<2 x i32, strided>) {{.*}} mask({{ ?}}glm_packed) : <4 x f16, a2>
+func.func @forward_glm_packed(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
+    %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %limits: !attn.tensor<2 x i32, strided>,
+    %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) limits(%limits : !attn.tensor<2 x i32, strided>) scale(%scale)
+      seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(80, 80) mask(glm_packed)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// The example of attn.row_limits, and its only attribute.
+// CHECK-LABEL: func.func @row_limits(
+// CHECK: attn.row_limits pairs(%arg0) limits(%arg1) seqlens(%arg2, %arg3) offset(%arg4) count(%arg5)
+// CHECK-SAME: : <3 x i32, a4>, <2 x i32, a4>
+// CHECK: attn.row_limits pairs({{.*}}) {even_m} : <3 x i32, a4>, <2 x i32, a4>
+func.func @row_limits(%p: !attn.tensor<3 x i32, a4>, %l: !attn.tensor<2 x i32, a4>, %sq: i64, %sk: i64, %o: i64,
+                      %n: i64) {
+  attn.row_limits pairs(%p) limits(%l) seqlens(%sq, %sk) offset(%o) count(%n)
+      : !attn.tensor<3 x i32, a4>, !attn.tensor<2 x i32, a4>
+  attn.row_limits pairs(%p) limits(%l) seqlens(%sq, %sk) offset(%o) count(%n) {even_m}
+      : !attn.tensor<3 x i32, a4>, !attn.tensor<2 x i32, a4>
+  return
+}

@@ -1,0 +1,77 @@
+// RUN: tilewright-opt "%s" -tile-apply-schedule | FileCheck "%s"
+
+// The example of Passes.td: the first coordinate varies fastest.
+// CHECK-LABEL: func.func @two_coordinates(
+// CHECK-SAME: %[[N:[a-z0-9]+]]: index,
+// CHECK-NOT: tile.coords
+// CHECK: %[[P:.*]] = tile.program : index
+// CHECK-DAG: %[[M:.*]] = arith.remui %[[P]], %[[N]] : index
+// CHECK-DAG: %[[B:.*]] = arith.divui %[[P]], %[[N]] : index
+// CHECK: tile.load_scalar %{{.*}}[%[[M]], %[[B]]]
+func.func @two_coordinates(%n: index, %v: !tile.view<2 x i32>)
+    attributes {tile.kernel, tile.schedule = #tile.schedule<kq, 64 x 64, micro 8 x 2>} {
+  %m, %b = tile.coords sizes(%n) : index, index
+  %x = tile.load_scalar %v[%m, %b] : !tile.view<2 x i32> -> i32
+  return
+}
+
+// Three coordinates are digits of a mixed-radix number. With heavy_last only the first of them runs backwards: the
+// last row block of head 0 is program 0.
+// CHECK-LABEL: func.func @heavy_last(
+// CHECK-SAME: %[[BLOCKS:[a-z0-9]+]]: index, %[[HEADS:[a-z0-9]+]]: index,
+// CHECK-DAG: %[[P:.*]] = tile.program : index
+// CHECK-DAG: %[[ONE:.*]] = arith.constant 1 : index
+// CHECK-DAG: %[[R:.*]] = arith.remui %[[P]], %[[BLOCKS]] : index
+// CHECK-DAG: %[[REST:.*]] = arith.divui %[[P]], %[[BLOCKS]] : index
+// CHECK-DAG: %[[H:.*]] = arith.remui %[[REST]], %[[HEADS]] : index
+// CHECK-DAG: %[[B:.*]] = arith.divui %[[REST]], %[[HEADS]] : index
+// CHECK-DAG: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %[[ONE]] : index
+// CHECK-DAG: %[[M:.*]] = arith.subi %[[LAST]], %[[R]] : index
+// CHECK: tile.load_scalar %{{.*}}[%[[M]]]
+// CHECK: tile.load_scalar %{{.*}}[%[[H]]]
+// CHECK: tile.load_scalar %{{.*}}[%[[B]]]
+func.func @heavy_last(%blocks: index, %heads: index, %v: !tile.view<1 x i32>)
+    attributes {tile.kernel, tile.schedule = #tile.schedule<kq, 64 x 64, micro 8 x 2>} {
+  %m, %h, %b = tile.coords sizes(%blocks, %heads) {heavy_last} : index, index, index
+  %x = tile.load_scalar %v[%m] : !tile.view<1 x i32> -> i32
+  %y = tile.load_scalar %v[%h] : !tile.view<1 x i32> -> i32
+  %z = tile.load_scalar %v[%b] : !tile.view<1 x i32> -> i32
+  return
+}
+
+// A grid of one dimension is the program number itself.
+// CHECK-LABEL: func.func @one_coordinate(
+// CHECK: %[[P:.*]] = tile.program : index
+// CHECK-NEXT: tile.load_scalar %{{.*}}[%[[P]]]
+func.func @one_coordinate(%v: !tile.view<1 x i32>)
+    attributes {tile.kernel, tile.schedule = #tile.schedule<kq, 64 x 64, micro 8 x 2>} {
+  %b = tile.coords sizes() {heavy_last} : index
+  %x = tile.load_scalar %v[%b] : !tile.view<1 x i32> -> i32
+  return
+}
+
+// Every product gets the schedule's register tile, those inside loops too, and whatever it had before.
+// CHECK-LABEL: func.func @dots(
+// CHECK: tile.dot {{.*}} trans_b micro [4, 3] :
+// CHECK: scf.for
+// CHECK: tile.dot {{.*}} micro [4, 3] :
+// CHECK-NOT: micro [1, 1]
+func.func @dots(%a: tensor<16x8xf32>, %b: tensor<16x8xf32>, %c: tensor<16x16xf32>, %n: index)
+    attributes {tile.kernel, tile.schedule = #tile.schedule<qk, 16 x 32, micro 4 x 3>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %d = tile.dot %a, %b, %c trans_b : tensor<16x8xf32>, tensor<16x8xf32> -> tensor<16x16xf32>
+  %e = scf.for %i = %zero to %n step %one iter_args(%acc = %d) -> (tensor<16x16xf32>) {
+    %next = tile.dot %acc, %d, %acc micro [1, 1] : tensor<16x16xf32>, tensor<16x16xf32> -> tensor<16x16xf32>
+    scf.yield %next : tensor<16x16xf32>
+  }
+  return
+}
+
+// A function that is no kernel stays as it is, schedule or not.
+// CHECK-LABEL: func.func @not_a_kernel(
+// CHECK: tile.coords sizes(
+func.func @not_a_kernel(%n: index) {
+  %m, %b = tile.coords sizes(%n) : index, index
+  return
+}

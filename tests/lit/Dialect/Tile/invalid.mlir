@@ -1,0 +1,315 @@
+// Each numbered constraint of the tile dialect's operations, violated; a function is named after the constraint.
+// RUN: tilewright-opt "%s" -split-input-file -verify-diagnostics
+
+func.func @coords_C1(%n: index) {
+  // expected-error @+1 {{tile.coords-C1: expected 2 results for 1 sizes, got 1}}
+  %m = tile.coords sizes(%n) : index
+  return
+}
+
+// -----
+
+func.func @view_C1_sizes(%p: !tile.ptr<f32>, %i: index) {
+  // expected-error @+1 {{tile.view-C1: expected 2 sizes and strides, got 1 and 2}}
+  %v = tile.view %p[%i] sizes(%i) strides(%i, %i) : !tile.ptr<f32> -> !tile.view<2 x f32>
+  return
+}
+
+// -----
+
+func.func @view_C1_strides(%p: !tile.ptr<f32>, %i: index) {
+  // expected-error @+1 {{tile.view-C1: expected 1 sizes and strides, got 1 and 2}}
+  %v = tile.view %p[%i] sizes(%i) strides(%i, %i) : !tile.ptr<f32> -> !tile.view<1 x f32>
+  return
+}
+
+// -----
+
+func.func @view_C2(%p: !tile.ptr<f16>, %i: index) {
+  // expected-error @+1 {{tile.view-C2: expected a view of 'f16', got 'bf16'}}
+  %v = tile.view %p[%i] sizes(%i) strides(%i) : !tile.ptr<f16> -> !tile.view<1 x bf16>
+  return
+}
+
+// -----
+
+func.func @load_C1_indices(%v: !tile.view<2 x f32>, %i: index) {
+  // expected-error @+1 {{tile.load-C1: expected 2 indices and bounds, got 1 and 2}}
+  %t = tile.load %v[%i] bounds [true, true] : !tile.view<2 x f32> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C1_bounds(%v: !tile.view<1 x f32>, %i: index) {
+  // expected-error @+1 {{tile.load-C1: expected 1 indices and bounds, got 1 and 2}}
+  %t = tile.load %v[%i] bounds [true, true] : !tile.view<1 x f32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C1_rank(%v: !tile.view<2 x f32>, %i: index) {
+  // expected-error @+1 {{tile.load-C1: expected a tile of rank 2 and element type 'f32', got 'tensor<4xf32>'}}
+  %t = tile.load %v[%i, %i] bounds [true, true] : !tile.view<2 x f32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C1_element_type(%v: !tile.view<2 x f16>, %i: index) {
+  // expected-error @+1 {{tile.load-C1: expected a tile of rank 2 and element type 'f16', got 'tensor<4x4xf32>'}}
+  %t = tile.load %v[%i, %i] bounds [true, true] : !tile.view<2 x f16> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @store_C1_bounds(%t: tensor<4x4xf32>, %v: !tile.view<2 x f32>, %i: index) {
+  // expected-error @+1 {{tile.store-C1: expected 2 indices and bounds, got 2 and 1}}
+  tile.store %t, %v[%i, %i] bounds [true] : tensor<4x4xf32>, !tile.view<2 x f32>
+  return
+}
+
+// -----
+
+func.func @store_C1_element_type(%t: tensor<4x4xf32>, %v: !tile.view<2 x bf16>, %i: index) {
+  // expected-error @+1 {{tile.store-C1: expected a tile of rank 2 and element type 'bf16', got 'tensor<4x4xf32>'}}
+  tile.store %t, %v[%i, %i] bounds [true, true] : tensor<4x4xf32>, !tile.view<2 x bf16>
+  return
+}
+
+// -----
+
+func.func @load_scalar_C1_indices(%v: !tile.view<2 x i32>, %i: index) {
+  // expected-error @+1 {{tile.load_scalar-C1: expected 2 indices and a result of 'i32', got 1 and 'i32'}}
+  %s = tile.load_scalar %v[%i] : !tile.view<2 x i32> -> i32
+  return
+}
+
+// -----
+
+func.func @load_scalar_C1_type(%v: !tile.view<1 x i32>, %i: index) {
+  // expected-error @+1 {{tile.load_scalar-C1: expected 1 indices and a result of 'i32', got 1 and 'i64'}}
+  %s = tile.load_scalar %v[%i] : !tile.view<1 x i32> -> i64
+  return
+}
+
+// -----
+
+func.func @dot_C1_rank(%a: tensor<4xf32>, %b: tensor<4x4xf32>, %c: tensor<4x4xf32>) {
+  // expected-error @+1 {{tile.dot-C1: expected rank-2 operands, a and b of one element type, got 'tensor<4xf32>', 'tensor<4x4xf32>' and 'tensor<4x4xf32>'}}
+  %d = tile.dot %a, %b, %c : tensor<4xf32>, tensor<4x4xf32> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @dot_C1_element_types(%a: tensor<4x4xf16>, %b: tensor<4x4xbf16>, %c: tensor<4x4xf32>) {
+  // expected-error @+1 {{tile.dot-C1: expected rank-2 operands, a and b of one element type, got 'tensor<4x4xf16>', 'tensor<4x4xbf16>'}}
+  %d = tile.dot %a, %b, %c : tensor<4x4xf16>, tensor<4x4xbf16> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @dot_C1_depth(%a: tensor<4x8xf32>, %b: tensor<4x2xf32>, %c: tensor<4x2xf32>) {
+  // expected-error @+1 {{tile.dot-C1: expected (M x K) (K x N) -> (M x N), got (4 x 8) (4 x 2) -> (4 x 2)}}
+  %d = tile.dot %a, %b, %c : tensor<4x8xf32>, tensor<4x2xf32> -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+// The message shows shapes as op() sees them: after transposition.
+func.func @dot_C1_transposed_depth(%a: tensor<4x8xf32>, %b: tensor<2x5xf32>, %c: tensor<8x2xf32>) {
+  // expected-error @+1 {{tile.dot-C1: expected (M x K) (K x N) -> (M x N), got (8 x 4) (5 x 2) -> (8 x 2)}}
+  %d = tile.dot %a, %b, %c trans_a trans_b : tensor<4x8xf32>, tensor<2x5xf32> -> tensor<8x2xf32>
+  return
+}
+
+// -----
+
+func.func @dot_C1_accumulator_shape(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %c: tensor<2x4xf32>) {
+  // expected-error @+1 {{tile.dot-C1: expected (M x K) (K x N) -> (M x N), got (4 x 8) (8 x 2) -> (2 x 4)}}
+  %d = tile.dot %a, %b, %c : tensor<4x8xf32>, tensor<8x2xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @dot_C1_accumulator_type(%a: tensor<4x8xf16>, %b: tensor<8x2xf16>, %c: tensor<4x2xf16>) {
+  // expected-error @+1 {{'tile.dot' op operand #2 must be ranked tensor of 32-bit float values, but got 'tensor<4x2xf16>'}}
+  %d = tile.dot %a, %b, %c : tensor<4x8xf16>, tensor<8x2xf16> -> tensor<4x2xf16>
+  return
+}
+
+// -----
+
+func.func @transpose_C1_shape(%a: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.transpose-C1: expected the result to be the operand's shape reversed, got 'tensor<4x8xf32>' -> 'tensor<4x8xf32>'}}
+  %t = tile.transpose %a : tensor<4x8xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @transpose_C1_element_type(%a: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.transpose-C1: expected the result to be the operand's shape reversed, got 'tensor<4x8xf32>' -> 'tensor<8x4xf16>'}}
+  %t = tile.transpose %a : tensor<4x8xf32> -> tensor<8x4xf16>
+  return
+}
+
+// -----
+
+func.func @reduce_C1_axis(%a: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.reduce-C1: expected the operand without dimension 2 as the result, got 'tensor<4x8xf32>' -> 'tensor<8xf32>'}}
+  %t = tile.reduce max %a axis 2 : tensor<4x8xf32> -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_C1_negative_axis(%a: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.reduce-C1: expected the operand without dimension -1 as the result}}
+  %t = tile.reduce max %a axis -1 : tensor<4x8xf32> -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_C1_result(%a: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.reduce-C1: expected the operand without dimension 1 as the result, got 'tensor<4x8xf32>' -> 'tensor<8xf32>'}}
+  %t = tile.reduce sum %a axis 1 : tensor<4x8xf32> -> tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @reduce_C1_rank(%a: tensor<4xf32>) {
+  // expected-error @+1 {{tile.reduce-C1: expected the operand without dimension 0 as the result}}
+  %t = tile.reduce sum %a axis 0 : tensor<4xf32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @broadcast_C1_shape(%a: tensor<4xf32>) {
+  // expected-error @+1 {{tile.broadcast-C1: expected the result without dimension 0 as the operand, got 'tensor<4xf32>' -> 'tensor<4x8xf32>'}}
+  %t = tile.broadcast %a axis 0 : tensor<4xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @broadcast_C1_element_type(%a: tensor<8xf32>) {
+  // expected-error @+1 {{tile.broadcast-C1: expected the result without dimension 0 as the operand, got 'tensor<8xf32>' -> 'tensor<4x8xf16>'}}
+  %t = tile.broadcast %a axis 0 : tensor<8xf32> -> tensor<4x8xf16>
+  return
+}
+
+// -----
+
+func.func @broadcast_C1_axis(%a: tensor<8xf32>) {
+  // expected-error @+1 {{tile.broadcast-C1: expected the result without dimension 3 as the operand}}
+  %t = tile.broadcast %a axis 3 : tensor<8xf32> -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @splat_type(%x: f32) {
+  // expected-error @+1 {{op failed to verify that the scalar has the tile's element type}}
+  %t = "tile.splat"(%x) : (f32) -> tensor<4xf16>
+  return
+}
+
+// -----
+
+func.func @index_C1(%i: i32) {
+  // expected-error @+1 {{tile.index-C1: expected an axis within 0..0, got 1}}
+  %t = tile.index %i axis 1 : tensor<4xi32>
+  return
+}
+
+// -----
+
+func.func @index_C1_negative(%i: i32) {
+  // expected-error @+1 {{tile.index-C1: expected an axis within 0..1, got -1}}
+  %t = tile.index %i axis -1 : tensor<4x4xi32>
+  return
+}
+
+// -----
+
+func.func @exp2_type(%x: tensor<4xf16>) {
+  // expected-error @+1 {{'tile.exp2' op operand #0 must be ranked tensor of 32-bit float values, but got 'tensor<4xf16>'}}
+  %t = tile.exp2 %x : tensor<4xf16>
+  return
+}
+
+// -----
+
+func.func @fused_C1_none() {
+  // expected-error @+1 {{tile.fused-C1: expected one or two dimensions, got 0}}
+  tile.fused [] {
+    tile.yield
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C1_three() {
+  // expected-error @+1 {{tile.fused-C1: expected one or two dimensions, got 3}}
+  tile.fused [2, 3, 4] {
+    tile.yield
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C2_type(%x: tensor<4xf32>) {
+  // expected-error @+1 {{tile.fused-C2: expected tile.yield of ('tensor<8xf32>'), got tile.yield of ('tensor<4xf32>')}}
+  %t = tile.fused [4] -> tensor<8xf32> {
+    tile.yield %x : tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C2_count(%x: tensor<4xf32>) {
+  // expected-error @+1 {{tile.fused-C2: expected tile.yield of ('tensor<4xf32>'), got tile.yield of ()}}
+  %t = tile.fused [4] -> tensor<4xf32> {
+    tile.yield
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C2_terminator() {
+  // expected-error @+1 {{tile.fused-C2: expected tile.yield of (), got llvm.unreachable of ()}}
+  tile.fused [4] {
+    llvm.unreachable
+  }
+  return
+}
+
+// -----
+
+func.func @fused_empty_body() {
+  // expected-error @+1 {{'tile.fused' op expects a non-empty block}}
+  tile.fused [4] {
+  }
+  return
+}
+
+// -----
+
+func.func @yield_outside_fused(%x: tensor<4xf32>) {
+  // expected-error @+1 {{'tile.yield' op expects parent op 'tile.fused'}}
+  tile.yield %x : tensor<4xf32>
+}

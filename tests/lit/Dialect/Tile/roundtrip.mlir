@@ -1,0 +1,161 @@
+// Every operation of the tile dialect, printed and parsed back. The functions' first operations are the examples of
+// TileOps.td.
+// RUN: tilewright-opt "%s" | tilewright-opt | FileCheck "%s"
+// RUN: tilewright-opt "%s" -mlir-print-op-generic | tilewright-opt | FileCheck "%s"
+
+// CHECK-LABEL: func.func @coords(
+// CHECK-SAME: %[[BLOCKS:[a-z0-9_]+]]: index, %[[HEADS:[a-z0-9_]+]]: index)
+func.func @coords(%row_blocks: index, %heads: index) {
+  // CHECK: %{{.*}}:3 = tile.coords sizes(%[[BLOCKS]], %[[HEADS]]) {heavy_last} : index, index, index
+  %m, %h, %b = tile.coords sizes(%row_blocks, %heads) {heavy_last} : index, index, index
+  // CHECK: %{{.*}}:2 = tile.coords sizes(%[[BLOCKS]]) : index, index
+  %m1, %b1 = tile.coords sizes(%row_blocks) : index, index
+  // CHECK: %{{.*}} = tile.coords sizes() : index
+  %b0 = tile.coords sizes() : index
+  return
+}
+
+// CHECK-LABEL: func.func @program(
+func.func @program() -> index {
+  // CHECK: %[[P:[a-z0-9_]+]] = tile.program : index
+  %p = tile.program : index
+  // CHECK: return %[[P]]
+  return %p : index
+}
+
+// CHECK-LABEL: func.func @view(
+// CHECK-SAME: %[[Q:[a-z0-9_]+]]: !tile.ptr<bf16>, %[[OFFSET:[a-z0-9_]+]]: index, %[[N:[a-z0-9_]+]]: index, %[[D:[a-z0-9_]+]]: index,
+// CHECK-SAME: %[[S:[a-z0-9_]+]]: index, %[[ONE:[a-z0-9_]+]]: index,
+func.func @view(%q: !tile.ptr<bf16>, %offset: index, %n: index, %d: index, %s: index, %one: index,
+                %l: !tile.ptr<i32>) {
+  // CHECK: tile.view %[[Q]][%[[OFFSET]]] sizes(%[[N]], %[[D]]) strides(%[[S]], %[[ONE]]) : <bf16> -> <2 x bf16, unit>
+  %v = tile.view %q[%offset] sizes(%n, %d) strides(%s, %one) : !tile.ptr<bf16> -> !tile.view<2 x bf16, unit>
+  // CHECK: tile.view %{{.*}}[%[[OFFSET]]] sizes(%[[N]]) strides(%[[S]]) : <i32> -> <1 x i32>
+  %w = tile.view %l[%offset] sizes(%n) strides(%s) : !tile.ptr<i32> -> !tile.view<1 x i32>
+  return
+}
+
+// CHECK-LABEL: func.func @load(
+// CHECK-SAME: %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[W:[a-z0-9_]+]]: !tile.view<1 x f32>, %[[ROW:[a-z0-9_]+]]: index,
+func.func @load(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x f32>, %row: index, %zero: index) {
+  // CHECK: tile.load %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] : <2 x bf16, unit> -> tensor<64x64xbf16>
+  %t = tile.load %v[%row, %zero] bounds [true, false] : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>
+  // CHECK: tile.load %[[W]][%[[ROW]]] bounds [true] : <1 x f32> -> tensor<16xf32>
+  %u = tile.load %w[%row] bounds [true] : !tile.view<1 x f32> -> tensor<16xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @store(
+// CHECK-SAME: %[[T:[a-z0-9_]+]]: tensor<64x64xbf16>, %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[ROW:[a-z0-9_]+]]: index,
+func.func @store(%t: tensor<64x64xbf16>, %v: !tile.view<2 x bf16, unit>, %row: index, %zero: index) {
+  // CHECK: tile.store %[[T]], %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] : tensor<64x64xbf16>, <2 x bf16, unit>
+  tile.store %t, %v[%row, %zero] bounds [true, false] : tensor<64x64xbf16>, !tile.view<2 x bf16, unit>
+  return
+}
+
+// CHECK-LABEL: func.func @load_scalar(
+func.func @load_scalar(%v: !tile.view<1 x i32, unit>, %b: index, %w: !tile.view<2 x i32>) {
+  // CHECK: tile.load_scalar %{{.*}}[%[[B:[a-z0-9_]+]]] : <1 x i32, unit> -> i32
+  %p = tile.load_scalar %v[%b] : !tile.view<1 x i32, unit> -> i32
+  // CHECK: tile.load_scalar %{{.*}}[%[[B]], %[[B]]] : <2 x i32> -> i32
+  %q = tile.load_scalar %w[%b, %b] : !tile.view<2 x i32> -> i32
+  return
+}
+
+// CHECK-LABEL: func.func @dot(
+// CHECK-SAME: %[[K:[a-z0-9_]+]]: tensor<64x32xf32>, %[[Q:[a-z0-9_]+]]: tensor<64x16xf32>, %[[ZERO:[a-z0-9_]+]]: tensor<32x16xf32>,
+func.func @dot(%k: tensor<64x32xf32>, %q: tensor<64x16xf32>, %zero: tensor<32x16xf32>,
+               %a: tensor<8x4xf16>, %b: tensor<2x4xf16>, %acc: tensor<8x2xf32>) {
+  // CHECK: tile.dot %[[K]], %[[Q]], %[[ZERO]] trans_a : tensor<64x32xf32>, tensor<64x16xf32> -> tensor<32x16xf32>
+  %s = tile.dot %k, %q, %zero trans_a : tensor<64x32xf32>, tensor<64x16xf32> -> tensor<32x16xf32>
+  // CHECK: tile.dot %{{.*}} trans_b micro [8, 2] : tensor<8x4xf16>, tensor<2x4xf16> -> tensor<8x2xf32>
+  %t = tile.dot %a, %b, %acc trans_b micro [8, 2] : tensor<8x4xf16>, tensor<2x4xf16> -> tensor<8x2xf32>
+  // CHECK: tile.dot %[[ZERO]], %{{.*}}, %{{.*}} trans_a trans_b : tensor<32x16xf32>, tensor<64x32xf32> -> tensor<16x64xf32>
+  %c = arith.constant dense<0.0> : tensor<16x64xf32>
+  %u = tile.dot %zero, %k, %c trans_a trans_b : tensor<32x16xf32>, tensor<64x32xf32> -> tensor<16x64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @transpose(
+func.func @transpose(%q: tensor<64x72xf32>, %p: tensor<3x5xbf16>) {
+  // CHECK: tile.transpose %{{.*}} : tensor<64x72xf32> -> tensor<72x64xf32>
+  %t = tile.transpose %q : tensor<64x72xf32> -> tensor<72x64xf32>
+  // CHECK: tile.transpose %{{.*}} : tensor<3x5xbf16> -> tensor<5x3xbf16>
+  %u = tile.transpose %p : tensor<3x5xbf16> -> tensor<5x3xbf16>
+  return
+}
+
+// CHECK-LABEL: func.func @reduce_broadcast(
+// CHECK-SAME: %[[S:[a-z0-9_]+]]: tensor<64x32xf32>)
+func.func @reduce_broadcast(%s: tensor<64x32xf32>) {
+  // CHECK: %[[M:[a-z0-9_]+]] = tile.reduce max %[[S]] axis 0 : tensor<64x32xf32> -> tensor<32xf32>
+  %m = tile.reduce max %s axis 0 : tensor<64x32xf32> -> tensor<32xf32>
+  // CHECK: %[[L:[a-z0-9_]+]] = tile.reduce sum %[[S]] axis 1 : tensor<64x32xf32> -> tensor<64xf32>
+  %l = tile.reduce sum %s axis 1 : tensor<64x32xf32> -> tensor<64xf32>
+  // CHECK: tile.broadcast %[[M]] axis 0 : tensor<32xf32> -> tensor<64x32xf32>
+  %b = tile.broadcast %m axis 0 : tensor<32xf32> -> tensor<64x32xf32>
+  // CHECK: tile.broadcast %[[L]] axis 1 : tensor<64xf32> -> tensor<64x32xf32>
+  %c = tile.broadcast %l axis 1 : tensor<64xf32> -> tensor<64x32xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @splat_index(
+// CHECK-SAME: %[[SCALE:[a-z0-9_]+]]: f32, %[[FIRST:[a-z0-9_]+]]: i32)
+func.func @splat_index(%scale: f32, %first: i32) {
+  // CHECK: tile.splat %[[SCALE]] : tensor<64x32xf32>
+  %t = tile.splat %scale : tensor<64x32xf32>
+  // CHECK: tile.splat %[[FIRST]] : tensor<16xi32>
+  %u = tile.splat %first : tensor<16xi32>
+  // CHECK: tile.index %[[FIRST]] axis 1 : tensor<64x32xi32>
+  %cols = tile.index %first axis 1 : tensor<64x32xi32>
+  // CHECK: tile.index %[[FIRST]] axis 0 : tensor<16xi32>
+  %rows = tile.index %first axis 0 : tensor<16xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @exp2_log2(
+func.func @exp2_log2(%x: tensor<64x32xf32>, %y: tensor<64xf32>) {
+  // CHECK: tile.exp2 %{{.*}} : tensor<64x32xf32>
+  %p = tile.exp2 %x : tensor<64x32xf32>
+  // CHECK: tile.log2 %{{.*}} : tensor<64xf32>
+  %l = tile.log2 %y : tensor<64xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @fused(
+// CHECK-SAME: %[[S:[a-z0-9_]+]]: tensor<64x32xf32>, %[[M:[a-z0-9_]+]]: tensor<64x32xf32>)
+func.func @fused(%s: tensor<64x32xf32>, %m: tensor<64x32xf32>) -> tensor<64x32xf32> {
+  // CHECK: %[[P:[a-z0-9_]+]] = tile.fused [64, 32] -> tensor<64x32xf32> {
+  // CHECK-NEXT: %[[D:[a-z0-9_]+]] = arith.subf %[[S]], %[[M]] : tensor<64x32xf32>
+  // CHECK-NEXT: %[[E:[a-z0-9_]+]] = tile.exp2 %[[D]] : tensor<64x32xf32>
+  // CHECK-NEXT: tile.yield %[[E]] : tensor<64x32xf32>
+  // CHECK-NEXT: }
+  %p = tile.fused [64, 32] -> tensor<64x32xf32> {
+    %0 = arith.subf %s, %m : tensor<64x32xf32>
+    %1 = tile.exp2 %0 : tensor<64x32xf32>
+    tile.yield %1 : tensor<64x32xf32>
+  }
+  // CHECK: return %[[P]]
+  return %p : tensor<64x32xf32>
+}
+
+// No result, and several; a reduction among them; rank 1.
+// CHECK-LABEL: func.func @fused_results(
+func.func @fused_results(%s: tensor<4x8xf32>, %w: !tile.view<1 x f32>, %i: index) {
+  // CHECK: %[[R:[a-z0-9_]+]]:2 = tile.fused [4, 8] -> tensor<4x8xf32>, tensor<4xf32> {
+  // CHECK: tile.yield %{{.*}}, %{{.*}} : tensor<4x8xf32>, tensor<4xf32>
+  %r:2 = tile.fused [4, 8] -> tensor<4x8xf32>, tensor<4xf32> {
+    %0 = tile.exp2 %s : tensor<4x8xf32>
+    %1 = tile.reduce sum %0 axis 1 : tensor<4x8xf32> -> tensor<4xf32>
+    tile.yield %0, %1 : tensor<4x8xf32>, tensor<4xf32>
+  }
+  // CHECK: tile.fused [4] {
+  // CHECK-NEXT: tile.store %[[R]]#1,
+  // CHECK-NEXT: tile.yield
+  // CHECK-NEXT: }
+  tile.fused [4] {
+    tile.store %r#1, %w[%i] bounds [false] : tensor<4xf32>, !tile.view<1 x f32>
+    tile.yield
+  }
+  return
+}

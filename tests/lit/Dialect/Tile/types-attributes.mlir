@@ -1,0 +1,36 @@
+// The types of the tile dialect, and the attributes that a tile program's function carries.
+// RUN: tilewright-opt "%s" | tilewright-opt | FileCheck "%s"
+
+// Pointers and views: the examples of TileDialect.td first.
+// CHECK-LABEL: func.func @types(
+// CHECK-SAME: !tile.view<2 x bf16, unit>, %{{.*}}: !tile.view<2 x bf16>,
+// CHECK-SAME: !tile.view<1 x f32, unit>, %{{.*}}: !tile.view<1 x i32>,
+// CHECK-SAME: !tile.ptr<f16>, %{{.*}}: !tile.ptr<i32>)
+func.func @types(%a: !tile.view<2 x bf16, unit>, %b: !tile.view<2 x bf16>, %c: !tile.view<1 x f32, unit>,
+                 %d: !tile.view<1 x i32>, %e: !tile.ptr<f16>, %f: !tile.ptr<i32>) {
+  return
+}
+
+// CHECK-LABEL: func.func @keys_are_rows(
+// CHECK-SAME: attributes {tile.kernel, tile.schedule = #tile.schedule<kq, 64 x 64, micro 8 x 2>,
+// CHECK-SAME: tile.target = #tile.cpu<"x86-64-v4">}
+func.func @keys_are_rows() attributes {tile.kernel, tile.schedule = #tile.schedule<kq, 64 x 64, micro 8 x 2>,
+                                       tile.target = #tile.cpu<"x86-64-v4">} {
+  return
+}
+
+// The other orientation, and the least of every number.
+// CHECK-LABEL: func.func @least(
+// CHECK-SAME: #tile.schedule<qk, 16 x 16, micro 1 x 1>, tile.target = #tile.cpu<"x86-64-v2">
+func.func @least() attributes {tile.schedule = #tile.schedule<qk, 16 x 16, micro 1 x 1>,
+                               tile.target = #tile.cpu<"x86-64-v2">} {
+  return
+}
+
+// The most of every number.
+// CHECK-LABEL: func.func @most(
+// CHECK-SAME: #tile.schedule<qk, 512 x 512, micro 16 x 8>, tile.target = #tile.cpu<"x86-64-v3">
+func.func @most() attributes {tile.schedule = #tile.schedule<qk, 512 x 512, micro 16 x 8>,
+                              tile.target = #tile.cpu<"x86-64-v3">} {
+  return
+}
