@@ -73,6 +73,7 @@ typedef struct TwForwardArgs {
   int32_t has_softmax_scale;
   int32_t causal;        ///< 0 or 1
   TwCausalAlign causal_align;
+  void *stream;          ///< CUstream for tensors on a CUDA device; NULL is its legacy default stream. Not read on a CPU
 } TwForwardArgs;
 
 typedef struct TwString {

@@ -22,11 +22,13 @@ struct Schedule {
   uint16_t blockN = 64; ///< keys of a block: a multiple of 16, 16..512
   uint8_t microRows = 8;    ///< rows of a product's register tile: 1..16
   uint8_t microVectors = 2; ///< native vectors of a product's register tile: 1..8
+  uint8_t warps = 0;        ///< of a GPU block: 1..16, blockM a multiple of 16 * warps; 0 on a CPU. With warps the
+                            ///< orientation is QueriesByKeys and the register tile 0 x 0
 
   bool operator==(const Schedule &) const = default;
 };
 
-/// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors.
+/// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -34,6 +36,9 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
 Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);
+
+/// The same from the GPU table, for the SM (80, 86, 90...) that the kernel is assembled for.
+Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked);
 
 } // namespace tilewright::kernels
 

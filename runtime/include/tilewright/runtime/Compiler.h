@@ -17,12 +17,13 @@ namespace tilewright::runtime {
 /// Throws Error(TW_COMPILE_ERROR) with the compiler's diagnostics.
 Artifact compileKernel(const KernelKey &key);
 
-/// Text of one stage: attn, tile, schedule, vector, llvm; or the object's bytes for obj. `stageMs` may be null.
+/// Text of one stage: attn, tile, schedule, vector, llvm, or the object's bytes for obj; of a GPU key: attn, tile,
+/// schedule, nvvm, llvm, ptx, or the machine code's bytes for cubin (TW_UNSUPPORTED without an assembler). `stageMs` may be null.
 /// Throws Error(TW_INVALID_ARGUMENT, argument "stage") for any other name, naming the stages.
 std::string compileToStage(const KernelKey &key, std::string_view stage,
                            std::vector<std::pair<std::string, double>> *stageMs);
 
-/// Maps an artifact's object into executable memory. Throws Error(TW_COMPILE_ERROR) if it does not link.
+/// Maps a CPU artifact's object into executable memory. Throws Error(TW_COMPILE_ERROR) if it does not link.
 std::unique_ptr<LoadedKernel> loadArtifact(const Artifact &artifact);
 
 /// LLVM's and MLIR's version, for info.

@@ -24,11 +24,14 @@ std::string_view toText(ElementType type); ///< "f32", "f16", "bf16"
 /// Canonical text, which parses back to the same key (fields in this order; `build` last):
 ///   forward target=cpu:x86-64-v4 dtype=bf16 headDim=64 headDimV=64 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a2,k:a2,v:a2,out:a2 schedule=kq:64x64:8x2 build=0123456789abcdef
+///   forward target=sm_80:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 mask=causal
+///     align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x64:w4 build=0123456789abcdef
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
 /// Fields that a kernel kind does not depend on are absent from its text and zero in the struct (`normalize`).
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
-  CpuLevel level = CpuLevel::X86_64_v2;
+  uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for: 80, 86, 89, 90, 100, 120
+  CpuLevel level = CpuLevel::X86_64_v2; ///< of the CPU target; the lowest level otherwise
   ElementType dtype = ElementType::F32;
   attn::MaskKind mask = attn::MaskKind::None;
   uint16_t headDim = 0;  ///< 1..256
@@ -36,7 +39,8 @@ struct KernelKey {
   bool evenM = false;    ///< seqlen_q is a multiple of schedule.blockM
   bool evenN = false;    ///< seqlen_k is a multiple of schedule.blockN; false for every mask but none, where the
                          ///< mask's own limit already ends the last block and the code is the same
-  bool evenD = false;    ///< both head dims are multiples of the target's vector lanes (follows from them)
+  bool evenD = false;    ///< both head dims are multiples of the target's vector lanes, or of 16 on a GPU
+                         ///< (follows from them)
   std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided
   kernels::Schedule schedule;
 
