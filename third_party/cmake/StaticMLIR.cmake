@@ -42,7 +42,7 @@ set_target_properties(LLVMSupport PROPERTIES INTERFACE_LINK_LIBRARIES "rt;dl;m;L
 find_library(TILEWRIGHT_ZLIB NAMES libz.a REQUIRED)
 find_library(TILEWRIGHT_ZSTD NAMES libzstd.a REQUIRED)
 
-llvm_map_components_to_libnames(TILEWRIGHT_LLVM_LIBS core support passes analysis target mc codegen nativecodegen
+llvm_map_components_to_libnames(TILEWRIGHT_LLVM_LIBS core support passes analysis target mc codegen nativecodegen nvptxcodegen nvptxdesc nvptxinfo
   asmparser orcjit orctargetprocess orcshared jitlink executionengine object irreader bitreader bitwriter transformutils instcombine scalaropts
   ipo vectorize asmprinter selectiondag option targetparser frontendopenmp perfjitevents)
 

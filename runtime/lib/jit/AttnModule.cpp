@@ -79,11 +79,16 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   }
   auto func = func::FuncOp::create(b, StringRef(kernelSymbol(key.kind)), b.getFunctionType(types, {}));
   const kernels::Schedule &s = key.schedule;
-  auto orientation = s.orientation == kernels::Orientation::KeysByQueries ? tile::Orientation::KeysByQueries
-                                                                          : tile::Orientation::QueriesByKeys;
-  func->setAttr(tile::kScheduleAttr, tile::ScheduleAttr::get(&context, orientation, s.blockM, s.blockN, s.microRows,
-                                                             s.microVectors));
-  func->setAttr(tile::kTargetAttr, tile::CpuTargetAttr::get(&context, StringRef(cpuLevelInfo(key.level).name)));
+  if (key.sm != 0) {
+    func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps));
+    func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, "sm_80", key.sm));
+  } else {
+    auto orientation = s.orientation == kernels::Orientation::KeysByQueries ? tile::Orientation::KeysByQueries
+                                                                            : tile::Orientation::QueriesByKeys;
+    func->setAttr(tile::kScheduleAttr, tile::ScheduleAttr::get(&context, orientation, s.blockM, s.blockN, s.microRows,
+                                                               s.microVectors));
+    func->setAttr(tile::kTargetAttr, tile::CpuTargetAttr::get(&context, StringRef(cpuLevelInfo(key.level).name)));
+  }
 
   Block *entry = func.addEntryBlock();
   b.setInsertionPointToStart(entry);
@@ -111,26 +116,45 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   return module;
 }
 
+/// The target and schedule fields of a key, from the function's attributes.
+static bool readSchedule(func::FuncOp func, KernelKey &key) {
+  Attribute schedule = func->getAttr(tile::kScheduleAttr), target = func->getAttr(tile::kTargetAttr);
+  auto cpuSchedule = dyn_cast_or_null<tile::ScheduleAttr>(schedule);
+  if (auto cpu = dyn_cast_or_null<tile::CpuTargetAttr>(target); cpu && cpuSchedule) {
+    key.level = *parseCpuLevel(std::string_view(cpu.getLevel()));
+    key.schedule.orientation = cpuSchedule.getOrientation() == tile::Orientation::KeysByQueries
+                                   ? kernels::Orientation::KeysByQueries
+                                   : kernels::Orientation::QueriesByKeys;
+    key.schedule.blockM = static_cast<uint16_t>(cpuSchedule.getBlockM());
+    key.schedule.blockN = static_cast<uint16_t>(cpuSchedule.getBlockN());
+    key.schedule.microRows = static_cast<uint8_t>(cpuSchedule.getMicroRows());
+    key.schedule.microVectors = static_cast<uint8_t>(cpuSchedule.getMicroVectors());
+    return true;
+  }
+  auto gpuSchedule = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule);
+  if (auto gpu = dyn_cast_or_null<tile::GpuTargetAttr>(target); gpu && gpuSchedule) {
+    key.sm = static_cast<uint16_t>(gpu.getSm());
+    key.schedule = {kernels::Orientation::QueriesByKeys,
+                    static_cast<uint16_t>(gpuSchedule.getBlockM()),
+                    static_cast<uint16_t>(gpuSchedule.getBlockN()),
+                    0,
+                    0,
+                    static_cast<uint8_t>(gpuSchedule.getWarps())};
+    return true;
+  }
+  return false;
+}
+
 std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
   auto functions = module.getOps<func::FuncOp>();
   if (!llvm::hasSingleElement(functions)) {
     return std::nullopt;
   }
   func::FuncOp func = *functions.begin();
-  auto schedule = func->getAttrOfType<tile::ScheduleAttr>(tile::kScheduleAttr);
-  auto target = func->getAttrOfType<tile::CpuTargetAttr>(tile::kTargetAttr);
-  if (!schedule || !target) {
+  KernelKey key;
+  if (!readSchedule(func, key)) {
     return std::nullopt;
   }
-  KernelKey key;
-  key.level = *parseCpuLevel(std::string_view(target.getLevel()));
-  key.schedule.orientation = schedule.getOrientation() == tile::Orientation::KeysByQueries
-                                 ? kernels::Orientation::KeysByQueries
-                                 : kernels::Orientation::QueriesByKeys;
-  key.schedule.blockM = static_cast<uint16_t>(schedule.getBlockM());
-  key.schedule.blockN = static_cast<uint16_t>(schedule.getBlockN());
-  key.schedule.microRows = static_cast<uint8_t>(schedule.getMicroRows());
-  key.schedule.microVectors = static_cast<uint8_t>(schedule.getMicroVectors());
 
   for (Operation &op : func.getBody().front()) {
     if (auto limits = dyn_cast<attn::RowLimitsOp>(op)) {

@@ -7,6 +7,7 @@
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "tilewright/Pipelines/Pipelines.h"
 #include "tilewright/Target/CpuCodegen.h"
+#include "tilewright/Target/GpuCodegen.h"
 #include "tilewright/runtime/Error.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -16,7 +17,9 @@
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/IR/Module.h"
+#include <array>
 #include <chrono>
+#include <tuple>
 
 using namespace mlir;
 using namespace tilewright;
@@ -24,7 +27,25 @@ using namespace tilewright::runtime;
 
 namespace {
 
-constexpr std::string_view kStages[] = {"attn", "tile", "schedule", "vector", "llvm", "obj"};
+struct StagePasses {
+  std::string_view name;
+  void (*add)(OpPassManager &);
+};
+
+/// What differs between targets: the passes of each stage, and what machine code is called.
+struct TargetStages {
+  std::array<StagePasses, 4> passes;
+  /// All stages that a user can ask for, in order.
+  std::array<std::string_view, 7> names;
+};
+constexpr TargetStages kCpuStages = {
+    {{{"tile", addTileStage}, {"schedule", addScheduleStage}, {"vector", addVectorStage}, {"llvm", addLlvmStage}}},
+    {"attn", "tile", "schedule", "vector", "llvm", "obj", ""}};
+constexpr TargetStages kGpuStages = {
+    {{{"tile", addTileStage}, {"schedule", addGpuScheduleStage}, {"nvvm", addNvvmStage}, {"llvm", addGpuLlvmStage}}},
+    {"attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin"}};
+
+const TargetStages &stagesOf(const KernelKey &key) { return key.sm == 0 ? kCpuStages : kGpuStages; }
 
 /// Compiles one key; what it throws carries everything the compiler said.
 class Compilation {
@@ -40,7 +61,7 @@ public:
           }
         }) {}
 
-  /// Runs up to `stage`, which is one of kStages, and returns its text, or the object.
+  /// Runs up to `stage`, which is one of the target's, and returns its text, or machine code.
   std::string run(std::string_view stage) {
     // Options of the context's printing and debugging stay untouched: this is somebody else's process.
     timed("attn", [&] {
@@ -51,9 +72,7 @@ public:
     if (stage == "attn") {
       return moduleText();
     }
-    const std::pair<std::string_view, void (*)(OpPassManager &)> passes[] = {
-        {"tile", addTileStage}, {"schedule", addScheduleStage}, {"vector", addVectorStage}, {"llvm", addLlvmStage}};
-    for (const auto &[name, add] : passes) {
+    for (const auto &[name, add] : stagesOf(key).passes) {
       PassManager pm(&context);
       pm.enableVerifier(true);
       add(pm);
@@ -64,17 +83,35 @@ public:
       if (name == "vector") {
         auto func = *module->getOps<func::FuncOp>().begin();
         scratchBytes = static_cast<uint64_t>(func->getAttrOfType<IntegerAttr>(tile::kScratchAttr).getInt());
+      } else if (name == "nvvm") {
+        auto func = *module->getOps<LLVM::LLVMFuncOp>().begin();
+        sharedBytes = static_cast<uint64_t>(func->getAttrOfType<IntegerAttr>(tile::kSharedAttr).getInt());
+        func->removeAttr(tile::kSharedAttr); // translation knows no attribute of the tile dialect
       }
       if (stage == name) {
         return name == "llvm" ? llvmText() : moduleText();
       }
     }
-    return object();
+    if (key.sm == 0) {
+      return object();
+    }
+    std::string text = ptx();
+    return stage == "ptx" ? text : cubin(text);
+  }
+
+  /// PTX and, where an assembler is found, machine code: what an artifact of a GPU key holds.
+  std::pair<CodeFormat, std::string> gpuCode() {
+    std::string text = run("ptx");
+    if (!findPtxas()) {
+      return {CodeFormat::Ptx, text};
+    }
+    return {CodeFormat::Cubin, cubin(text)};
   }
 
   StageTimes times;
   std::string pipeline;
   uint64_t scratchBytes = 0;
+  uint64_t sharedBytes = 0;
 
 private:
   static const DialectRegistry &registry() {
@@ -116,10 +153,13 @@ private:
 
   std::unique_ptr<llvm::Module> translated() {
     std::unique_ptr<llvm::Module> result;
-    timed("translate",
-          [&] { result = check(translateForCpu(*module, key.level, llvmContext), "translation to LLVM IR"); });
+    timed("translate", [&] {
+      result = check(key.sm == 0 ? translateForCpu(*module, key.level, llvmContext)
+                                 : translateForGpu(*module, llvmContext),
+                     "translation to LLVM IR");
+    });
     timed("optimize", [&] {
-      llvm::Error error = optimizeForCpu(*result, key.level);
+      llvm::Error error = key.sm == 0 ? optimizeForCpu(*result, key.level) : optimizeForGpu(*result);
       if (error) {
         check(false, "optimisation: " + llvm::toString(std::move(error)));
       }
@@ -141,6 +181,25 @@ private:
     return bytes;
   }
 
+  std::string ptx() {
+    std::unique_ptr<llvm::Module> llvmModule = translated();
+    std::string text;
+    timed("ptx", [&] { text = check(emitPtx(*llvmModule), "PTX"); });
+    return text;
+  }
+
+  std::string cubin(const std::string &text) {
+    std::optional<std::string> ptxas = findPtxas();
+    if (!ptxas) {
+      throw Error(TW_UNSUPPORTED, "stage: cubin needs the assembler ptxas, and none was found in $TILEWRIGHT_PTXAS, "
+                                  "in PATH or in /usr/local/cuda/bin; the stage ptx needs none",
+                  "stage");
+    }
+    std::string bytes;
+    timed("cubin", [&] { bytes = check(assemblePtx(*ptxas, text, key.sm, nullptr), "assembling"); });
+    return bytes;
+  }
+
   KernelKey key;
   MLIRContext context;
   ScopedDiagnosticHandler handler;
@@ -154,7 +213,13 @@ private:
 Artifact runtime::compileKernel(const KernelKey &key) {
   Compilation compilation(key);
   Artifact artifact;
-  artifact.object = compilation.run("obj");
+  if (key.sm == 0) {
+    artifact.object = compilation.run("obj");
+  } else {
+    std::tie(artifact.format, artifact.object) = compilation.gpuCode();
+    artifact.sharedBytes = compilation.sharedBytes;
+    artifact.threads = 32u * key.schedule.warps;
+  }
   artifact.keyText = toText(key);
   artifact.symbol = kernelSymbol(key.kind);
   artifact.scratchBytes = compilation.scratchBytes;
@@ -165,10 +230,13 @@ Artifact runtime::compileKernel(const KernelKey &key) {
 
 std::string runtime::compileToStage(const KernelKey &key, std::string_view stage,
                                     std::vector<std::pair<std::string, double>> *stageMs) {
-  if (!llvm::is_contained(kStages, stage)) {
+  const TargetStages &stages = stagesOf(key);
+  if (stage.empty() || !llvm::is_contained(stages.names, stage)) {
     std::string allowed;
-    for (std::string_view name : kStages) {
-      allowed += (allowed.empty() ? "" : ", ") + std::string(name);
+    for (std::string_view name : stages.names) {
+      if (!name.empty()) {
+        allowed += (allowed.empty() ? "" : ", ") + std::string(name);
+      }
     }
     throw Error(TW_INVALID_ARGUMENT, "stage: is \"" + std::string(stage) + "\", but must be one of " + allowed,
                 "stage");

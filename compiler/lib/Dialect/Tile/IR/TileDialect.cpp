@@ -124,9 +124,12 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   return success();
 }
 
-LogicalResult GpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef family) {
+LogicalResult GpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef family, unsigned sm) {
   if (family != "sm_80") {
     return emitError() << "expected sm_80, got \"" << family << "\"";
+  }
+  if (sm < 80) {
+    return emitError() << "expected an SM of 80 or later, got " << sm;
   }
   return success();
 }

@@ -124,11 +124,11 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
 def Tile_GpuTargetAttr : Tile_Attr<"GpuTarget", "gpu"> {
   let summary = "a GPU target: the instruction family that code is generated for";
   let description = [{
-    `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes. On a function it is the
-    attribute `tile.target`. Example: `#tile.gpu<"sm_80">`
+    `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes; `sm` is the one that machine
+    code is assembled for. On a function it is the attribute `tile.target`. Example: `#tile.gpu<"sm_80", sm 90>`
   }];
-  let parameters = (ins StringRefParameter<"family">:$family);
-  let assemblyFormat = "`<` $family `>`";
+  let parameters = (ins StringRefParameter<"family">:$family, "unsigned":$sm);
+  let assemblyFormat = "`<` $family `,` `sm` $sm `>`";
   let genVerifyDecl = 1;
 }
 
