@@ -12,6 +12,7 @@
 #include <limits>
 #include <vector>
 
+#include "GpuScheduleTable.inc"
 #include "ScheduleTables.inc"
 
 using namespace tilewright;
@@ -47,9 +48,16 @@ struct Row {
   Schedule schedule;
 };
 
-/// The table is part of the library and covered by a test: a fault in it is a fault of the build.
+struct GpuRow {
+  std::optional<unsigned> sm; ///< none: every SM
+  unsigned maxHeadDim;
+  std::optional<bool> masked; ///< none: masked or not
+  Schedule schedule;
+};
+
+/// The tables are part of the library and covered by tests: a fault in one is a fault of the build.
 [[noreturn]] void badTable(const char *what) {
-  std::fprintf(stderr, "tilewright: kernels/schedules/cpu.json: %s\n", what);
+  std::fprintf(stderr, "tilewright: kernels/schedules: %s\n", what);
   std::abort();
 }
 
@@ -64,43 +72,77 @@ int64_t bound(const nlohmann::json &row, const char *name) {
   return it->get<int64_t>();
 }
 
+unsigned headDimBound(const nlohmann::json &row) {
+  return static_cast<unsigned>(std::min<int64_t>(bound(row, "maxHeadDim"), std::numeric_limits<unsigned>::max()));
+}
+
 std::string_view text(const nlohmann::json &row, const char *name) {
   auto it = row.find(name);
   if (it == row.end() || !it->is_string()) {
-    badTable("a row lacks one of the texts level, schedule, measured");
+    badTable("a row lacks one of the texts level (cpu.json), schedule, measured");
   }
   return *it->get_ptr<const std::string *>();
 }
 
-std::vector<Row> parseTable() {
-  nlohmann::json table = nlohmann::json::parse(kCpuScheduleTable, nullptr, /*allow_exceptions=*/false);
+/// The row's schedule, which is one of a GPU or one of a CPU.
+Schedule scheduleOf(const nlohmann::json &row, bool gpu) {
+  text(row, "measured");
+  std::optional<Schedule> schedule = parseSchedule(text(row, "schedule"));
+  if (!schedule || (schedule->warps != 0) != gpu) {
+    badTable("a row has a bad schedule");
+  }
+  return *schedule;
+}
+
+template <typename Row, typename ParseRow> std::vector<Row> parseTable(const char *json, ParseRow &&parseRow) {
+  nlohmann::json table = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (!table.is_object()) {
-    badTable("is not a JSON object");
+    badTable("a table is not a JSON object");
   }
   auto found = table.find("rows");
   if (found == table.end() || !found->is_array()) {
-    badTable("has no array 'rows'");
+    badTable("a table has no array 'rows'");
   }
   std::vector<Row> rows;
   for (const nlohmann::json &entry : *found) {
     if (!entry.is_object()) {
       badTable("a row is not an object");
     }
-    std::optional<CpuLevel> level = parseCpuLevel(text(entry, "level"));
-    std::optional<Schedule> schedule = parseSchedule(text(entry, "schedule"));
-    text(entry, "measured");
-    if (!level || !schedule) {
-      badTable("a row has a bad level or schedule");
-    }
-    int64_t maxHeadDim = std::min<int64_t>(bound(entry, "maxHeadDim"), std::numeric_limits<unsigned>::max());
-    rows.push_back({*level, static_cast<unsigned>(maxHeadDim), bound(entry, "maxSeqlenQ"), *schedule});
+    rows.push_back(parseRow(entry));
   }
   return rows;
 }
 
-const std::vector<Row> &table() {
-  // Never destroyed: a thread may still choose a schedule while the process exits.
-  static const std::vector<Row> &rows = *new std::vector<Row>(parseTable());
+Row parseCpuRow(const nlohmann::json &entry) {
+  std::optional<CpuLevel> level = parseCpuLevel(text(entry, "level"));
+  if (!level) {
+    badTable("a row has a bad level");
+  }
+  return {*level, headDimBound(entry), bound(entry, "maxSeqlenQ"), scheduleOf(entry, /*gpu=*/false)};
+}
+
+GpuRow parseGpuRow(const nlohmann::json &entry) {
+  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, scheduleOf(entry, /*gpu=*/true)};
+  if (entry.contains("sm")) {
+    row.sm = static_cast<unsigned>(bound(entry, "sm"));
+  }
+  if (auto masked = entry.find("masked"); masked != entry.end()) {
+    if (!masked->is_boolean()) {
+      badTable("masked is neither true nor false");
+    }
+    row.masked = masked->get<bool>();
+  }
+  return row;
+}
+
+// Never destroyed: a thread may still choose a schedule while the process exits.
+const std::vector<Row> &cpuTable() {
+  static const std::vector<Row> &rows = *new std::vector<Row>(parseTable<Row>(kCpuScheduleTable, parseCpuRow));
+  return rows;
+}
+
+const std::vector<GpuRow> &gpuTable() {
+  static const std::vector<GpuRow> &rows = *new std::vector<GpuRow>(parseTable<GpuRow>(kGpuScheduleTable, parseGpuRow));
   return rows;
 }
 
@@ -109,6 +151,9 @@ const std::vector<Row> &table() {
 std::string kernels::toText(const Schedule &schedule) {
   std::string text = schedule.orientation == Orientation::KeysByQueries ? "kq:" : "qk:";
   text += std::to_string(schedule.blockM) + "x" + std::to_string(schedule.blockN) + ":";
+  if (schedule.warps != 0) {
+    return text + "w" + std::to_string(schedule.warps);
+  }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
 }
@@ -122,26 +167,47 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  unsigned blockM, blockN, microRows, microVectors;
-  bool wellFormed = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
-                    take(text, ":") && takeNumber(text, 1, 16, microRows) && take(text, "x") &&
-                    takeNumber(text, 1, 8, microVectors) && text.empty();
-  if (!wellFormed || blockM % 16 != 0 || blockN % 16 != 0) {
+  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0;
+  bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
+                take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
+  if (!blocks) {
+    return std::nullopt;
+  }
+  bool wellFormed;
+  if (take(text, "w")) {
+    // Each warp holds whole fragments of 16 rows.
+    wellFormed = takeNumber(text, 1, 16, warps) && blockM % (16 * warps) == 0 &&
+                 schedule.orientation == Orientation::QueriesByKeys;
+  } else {
+    wellFormed = takeNumber(text, 1, 16, microRows) && take(text, "x") && takeNumber(text, 1, 8, microVectors);
+  }
+  if (!wellFormed || !text.empty()) {
     return std::nullopt;
   }
   schedule.blockM = static_cast<uint16_t>(blockM);
   schedule.blockN = static_cast<uint16_t>(blockN);
   schedule.microRows = static_cast<uint8_t>(microRows);
   schedule.microVectors = static_cast<uint8_t>(microVectors);
+  schedule.warps = static_cast<uint8_t>(warps);
   return schedule;
 }
 
 Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ) {
   const unsigned widest = std::max(headDim, headDimV);
-  for (const Row &row : table()) {
+  for (const Row &row : cpuTable()) {
     if (row.level == level && widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ) {
       return row.schedule;
     }
   }
   badTable("no row matches: the last row of a level must have no bound");
+}
+
+Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked) {
+  const unsigned widest = std::max(headDim, headDimV);
+  for (const GpuRow &row : gpuTable()) {
+    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked) {
+      return row.schedule;
+    }
+  }
+  badTable("no row matches: the last row of gpu.json must have no bound");
 }

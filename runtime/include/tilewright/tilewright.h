@@ -29,7 +29,9 @@ typedef enum TwStatus {
   TW_CACHE_MISS = 4,       ///< TW_MISS_ERROR was asked for and the kernel is in no cache; the message holds the key
   TW_OUT_OF_MEMORY = 5,
   TW_IO_ERROR = 6,         ///< a cache location that was explicitly asked for cannot be used
-  TW_INTERNAL_ERROR = 7
+  TW_INTERNAL_ERROR = 7,
+  TW_CUDA_ERROR = 8        ///< a call of the CUDA driver failed; the message holds the call, the driver's name of the
+                           ///< error, the device and the stream. It may be a fault of work queued earlier
 } TwStatus;
 
 typedef enum TwDType {
@@ -73,7 +75,8 @@ typedef struct TwForwardArgs {
   int32_t has_softmax_scale;
   int32_t causal;        ///< 0 or 1
   TwCausalAlign causal_align;
-  void *stream;          ///< CUstream for tensors on a CUDA device; NULL is its legacy default stream. Not read on a CPU
+  void *stream;          ///< CUstream for tensors on a CUDA device; NULL is its legacy default stream. Not read on
+                         ///< the CPU
 } TwForwardArgs;
 
 typedef struct TwString {
@@ -94,7 +97,8 @@ typedef struct TwEngineOptions {
   int32_t num_threads;     ///< 0: $TILEWRIGHT_NUM_THREADS, else the CPUs this process may run on
   TwMissPolicy miss_policy;
   const char *cpu_level;   ///< NULL: $TILEWRIGHT_CPU_LEVEL, else the best of this machine; or "x86-64-v2|v3|v4"
-  const char *schedule;    ///< NULL: the schedule table; else a schedule's text, for every forward kernel (tests, tuning)
+  const char *schedule;    ///< NULL: the schedule table; else a schedule's text, for every forward kernel of a CUDA
+                           ///< device ("qk:128x64:w4") or of the CPU ("kq:64x64:8x2") (tests, tuning)
 } TwEngineOptions;
 
 typedef struct TwStats {
@@ -124,7 +128,12 @@ TW_EXPORT TwStatus tw_engine_stats(TwEngine *engine, TwStats *stats);
 /// JSON list, oldest first, of the kernels this engine obtained: {"key", "origin": "compiled"|"disk", "ms", "stages"}.
 TW_EXPORT TwStatus tw_engine_events(TwEngine *engine, TwString *json);
 
-/// Runs on the calling thread and the engine's threads; returns when `out` is written. NULL engine: the default one.
+/// CPU tensors: runs on the calling thread and the engine's threads; returns when `out` is written.
+/// CUDA tensors (float16, bfloat16; all on one device of compute capability 8.0 or later): queues the work on
+/// args->stream, which belongs to that device's primary context, and returns; the host never waits for the device. The
+/// tensors must live until the stream has done the work. GLM values are clamped to [0, seqlen_k], not checked. During a
+/// stream capture every kernel must have been loaded by an earlier call, else TW_CACHE_MISS. A device without memory
+/// pools makes packed GLM wait for the stream. NULL engine: the default one.
 TW_EXPORT TwStatus tw_forward(TwEngine *engine, const TwForwardArgs *args);
 /// The steps that tw_forward would run, without data: JSON {"steps": [{"key", "programs"}], "workspace_bytes"}.
 TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, TwString *json);
@@ -135,8 +144,9 @@ TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *a
 /// The float64 reference, element by element, no blocks. Tensors may be float64 as well; lse is float32 or float64.
 TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
 
-/// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj") and
-/// returns that stage's text (machine code for "obj"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.
+/// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj"; of a
+/// GPU key "attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin") and returns that stage's text (machine code for
+/// "obj" and "cubin"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.
 TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *output, TwString *timings);
 /// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex digits.
 TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);

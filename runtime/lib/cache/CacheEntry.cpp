@@ -6,8 +6,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
+#include <utility>
 
 using namespace tilewright::runtime;
 
@@ -31,10 +34,25 @@ template <typename Int> Int get(std::string_view bytes, size_t offset) {
   return value;
 }
 
+constexpr std::pair<CodeFormat, std::string_view> kFormats[] = {
+    {CodeFormat::ElfObject, "elf"}, {CodeFormat::Cubin, "cubin"}, {CodeFormat::Ptx, "ptx"}};
+
+std::string_view formatName(CodeFormat format) {
+  for (const auto &[known, name] : kFormats) {
+    if (known == format) {
+      return name;
+    }
+  }
+  return "";
+}
+
 std::string metadataJson(const Artifact &artifact) {
   nlohmann::ordered_json json;
   json["symbol"] = artifact.symbol;
+  json["format"] = formatName(artifact.format);
   json["scratchBytes"] = artifact.scratchBytes;
+  json["sharedBytes"] = artifact.sharedBytes;
+  json["threads"] = artifact.threads;
   json["pipeline"] = artifact.pipeline;
   json["stageMs"] = nlohmann::ordered_json::array();
   for (const auto &[stage, milliseconds] : artifact.stageMs) {
@@ -49,15 +67,28 @@ bool readMetadata(std::string_view text, Artifact &artifact) {
     return false;
   }
   auto symbol = json.find("symbol");
+  auto format = json.find("format");
   auto scratch = json.find("scratchBytes");
+  auto shared = json.find("sharedBytes");
+  auto threads = json.find("threads");
   auto pipeline = json.find("pipeline");
   auto stages = json.find("stageMs");
   if (symbol == json.end() || !symbol->is_string() || scratch == json.end() || !scratch->is_number_unsigned() ||
-      pipeline == json.end() || !pipeline->is_string() || stages == json.end() || !stages->is_array()) {
+      shared == json.end() || !shared->is_number_unsigned() || threads == json.end() ||
+      !threads->is_number_unsigned() || format == json.end() || !format->is_string() || pipeline == json.end() || !pipeline->is_string() || stages == json.end() || !stages->is_array()) {
     return false;
   }
   artifact.symbol = symbol->get<std::string>();
+  const auto *named = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto &entry) {
+    return entry.second == *format->get_ptr<const std::string *>();
+  });
+  if (named == std::end(kFormats)) {
+    return false;
+  }
+  artifact.format = named->first;
   artifact.scratchBytes = scratch->get<uint64_t>();
+  artifact.sharedBytes = shared->get<uint64_t>();
+  artifact.threads = threads->get<uint32_t>();
   artifact.pipeline = pipeline->get<std::string>();
   for (const nlohmann::json &stage : *stages) {
     if (!stage.is_array() || stage.size() != 2 || !stage[0].is_string() || !stage[1].is_number()) {

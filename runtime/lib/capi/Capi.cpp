@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The C ABI over the engine. Nothing is decided here: arguments are turned into calls, results into C types.
+#include "../cuda/Devices.h"
 #include "LastError.h"
 #include "tilewright/runtime/BlockMap.h"
 #include "tilewright/runtime/Compiler.h"
@@ -9,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -45,6 +47,35 @@ Engine &resolve(TwEngine *engine) { return engine != nullptr ? engine->engine : 
 
 std::string_view name(CpuLevel level) { return cpuLevelInfo(level).name; }
 
+nlohmann::ordered_json cudaJson() {
+  nlohmann::ordered_json json;
+  json["found"] = false;
+  try {
+    int version = 0;
+    cuda::check(cuda::driver().driverGetVersion(&version), "cuDriverGetVersion", cuda::kNoDevice);
+    nlohmann::ordered_json devices = nlohmann::ordered_json::array();
+    for (int ordinal = 0; ordinal < std::min(cuda::deviceCount(), cuda::kMaxDevices); ++ordinal) {
+      const cuda::DeviceInfo info = cuda::deviceInfo(ordinal);
+      devices.push_back({{"index", ordinal},
+                         {"name", info.name},
+                         {"compute_capability", std::to_string(info.major) + "." + std::to_string(info.minor)},
+                         {"served", smOf(info.major, info.minor).has_value()},
+                         {"shared_bytes_per_block", info.sharedBytes},
+                         {"memory_pools", info.memoryPools}});
+    }
+    json["driver_api"] = std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+    if (devices.empty()) {
+      json["why"] = "the driver sees no device";
+    } else {
+      json["found"] = true;
+      json["devices"] = devices;
+    }
+  } catch (const Error &error) {
+    json["why"] = error.what();
+  }
+  return json;
+}
+
 nlohmann::ordered_json infoJson(TwEngine *handle) {
   nlohmann::ordered_json json;
   json["version"] = tw_version();
@@ -76,8 +107,7 @@ nlohmann::ordered_json infoJson(TwEngine *handle) {
   }
   json["cache"] = cache;
   json["devices"]["cpu"] = cpu;
-  json["devices"]["cuda"] = {{"found", false},
-                             {"why", "this version generates CPU code only and does not look for CUDA devices"}};
+  json["devices"]["cuda"] = cudaJson();
   return json;
 }
 
@@ -150,7 +180,7 @@ extern "C" TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *
     ForwardPointers pointers;
     const AttentionProblem problem = checkForward(required(args, "args"), Purpose::BlockMap, &pointers);
     const BlockMapShape shape =
-        blockMapShape(problem, forwardSchedule(problem, resolve(engine).options().plan));
+        blockMapShape(problem, forwardSchedule(problem, resolve(engine).planOptions(problem)));
     if (map != nullptr) {
       size_t bytes;
       if (__builtin_mul_overflow(shape.rowBlocks, shape.keyBlocks, &bytes) ||

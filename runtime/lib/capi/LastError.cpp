@@ -92,6 +92,8 @@ extern "C" const char *tw_status_name(TwStatus status) {
     return "TW_IO_ERROR";
   case TW_INTERNAL_ERROR:
     return "TW_INTERNAL_ERROR";
+  case TW_CUDA_ERROR:
+    return "TW_CUDA_ERROR";
   }
   return "unknown status";
 }

@@ -7,6 +7,7 @@
 #include "tilewright/runtime/Error.h"
 #include "tilewright/runtime/SupportMatrix.h"
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstdio>
@@ -93,17 +94,48 @@ constexpr DimName kLseDims = {"(batch, heads, seqlen_q)", {"batch", "heads", "se
 constexpr DimName kBreakDims = {"(batch,)", {"batch", "", "", ""}};
 constexpr DimName kPairsDims = {"(batch, 2, N)", {"batch", "2", "N", ""}};
 
+std::string deviceName(const TwTensor &tensor) {
+  return tensor.device == TW_DEVICE_CUDA ? "cuda:" + std::to_string(tensor.device_index) : "the CPU";
+}
+
 void checkDevice(const char *name, const TwTensor &tensor) {
-  if (tensor.device == TW_DEVICE_CPU) {
-    return;
+  if (tensor.device != TW_DEVICE_CPU && tensor.device != TW_DEVICE_CUDA) {
+    invalid(name, "device is TwDevice(" + std::to_string(static_cast<int>(tensor.device)) +
+                      "), must be the CPU or a CUDA device");
   }
-  if (tensor.device == TW_DEVICE_CUDA) {
+  if (tensor.device == TW_DEVICE_CUDA && tensor.device_index < 0) {
+    invalid(name, "device index is " + std::to_string(tensor.device_index) + ", must be at least 0");
+  }
+}
+
+/// After every tensor's own form was checked.
+void checkDevices(const TwForwardArgs &args, Purpose purpose) {
+  const TwTensor &q = args.q;
+  auto sameAsQ = [&](const char *name, const TwTensor &tensor) {
+    const bool same = tensor.device == q.device &&
+                      (q.device == TW_DEVICE_CPU || tensor.device_index == q.device_index);
+    if (tensor.rank != 0 && !same) {
+      invalid(name, "is on " + deviceName(tensor) + ", but q is on " + deviceName(q) +
+                        ": all tensors of a call must be on one device");
+    }
+  };
+  sameAsQ("k", args.k);
+  sameAsQ("v", args.v);
+  sameAsQ("out", args.out);
+  sameAsQ("lse", args.lse);
+  const TwTensor &glm = args.glm_mask;
+  if (purpose != Purpose::BlockMap) {
+    sameAsQ("glm_mask", glm);
+  } else if (glm.rank != 0 && glm.device != TW_DEVICE_CPU && hasElements(glm)) {
     throw Error(TW_UNSUPPORTED,
-                std::string(name) + ": is on cuda:" + std::to_string(tensor.device_index) +
-                    "; this version generates CPU code only: move the tensors to the CPU",
-                name);
+                "glm_mask: is on " + deviceName(glm) +
+                    ", but a block map reads its numbers on the host: pass a copy on the CPU",
+                "glm_mask");
   }
-  invalid(name, "device is TwDevice(" + std::to_string(static_cast<int>(tensor.device)) + "), must be the CPU");
+  if (purpose == Purpose::Reference && q.device != TW_DEVICE_CPU) {
+    throw Error(TW_UNSUPPORTED,
+                "q: is on " + deviceName(q) + ", but the reference computes on the CPU: move the tensors there", "q");
+  }
 }
 
 /// Rank, device, extents, and that no element's byte offset leaves int64.
@@ -191,11 +223,27 @@ bool isContiguous(const TwTensor &tensor) {
   return tensor.strides[3] == 1 || tensor.shape[3] == 1 || !hasElements(tensor);
 }
 
+/// Bytes to which every row along the last dimension is aligned, at most 16.
+uint8_t rowAlignment(const TwTensor &tensor) {
+  if (!hasElements(tensor)) {
+    return 16;
+  }
+  auto bits = static_cast<uint64_t>(reinterpret_cast<uintptr_t>(tensor.data)) | 16;
+  for (int32_t i = 0; i + 1 < tensor.rank; ++i) {
+    if (tensor.shape[i] > 1) {
+      bits |= static_cast<uint64_t>(tensor.strides[i]) * static_cast<uint64_t>(dtypeBytes(tensor.dtype));
+    }
+  }
+  const uint64_t lowest = bits & (~bits + 1);
+  // An address that is not even a multiple of the element's size is an error before anything runs.
+  return static_cast<uint8_t>(std::max<uint64_t>(lowest, 2));
+}
+
 void checkScalars(const TwForwardArgs &args) {
   if (args.causal != 0 && args.causal != 1) {
     invalid("causal", "is " + std::to_string(args.causal) + ", must be 0 or 1");
   }
-  if (!supportsCausalAlign(args.causal_align)) {
+  if (!supportsCausalAlign(args.causal_align, TW_DEVICE_CPU)) {
     invalid("causal_align", "is " + std::to_string(static_cast<int>(args.causal_align)) +
                                 ", must be TW_ALIGN_BOTTOM_RIGHT (0) or TW_ALIGN_TOP_LEFT (1)");
   }
@@ -210,10 +258,16 @@ void checkScalars(const TwForwardArgs &args) {
 }
 
 void checkDtypes(const TwForwardArgs &args, bool reference) {
-  const bool known = supportedElementType(args.q.dtype).has_value() || (reference && args.q.dtype == TW_FLOAT64);
+  const TwDevice device = reference ? TW_DEVICE_CPU : args.q.device;
+  const bool known =
+      supportedElementType(args.q.dtype, device).has_value() || (reference && args.q.dtype == TW_FLOAT64);
   if (!known) {
-    invalid("q", "dtype is " + dtypeName(args.q.dtype) + ", must be one of " +
-                     supportedValues(FeatureGroup::ElementType) + (reference ? ", float64" : ""));
+    const std::string allowed = supportedValues(FeatureGroup::ElementType, device) + (reference ? ", float64" : "");
+    if (supportedElementType(args.q.dtype, TW_DEVICE_CPU)) {
+      throw Error(TW_UNSUPPORTED,
+                  "q: dtype is " + dtypeName(args.q.dtype) + ", must be one of " + allowed + " on a CUDA device", "q");
+    }
+    invalid("q", "dtype is " + dtypeName(args.q.dtype) + ", must be one of " + allowed);
   }
   auto sameAsQ = [&](const char *name, const TwTensor &tensor, bool mayBeDouble) {
     if (tensor.dtype != args.q.dtype && !(mayBeDouble && tensor.dtype == TW_FLOAT64)) {
@@ -339,9 +393,11 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   if (args.glm_mask.rank != 0) {
     problem.mask = checkGlmForm(args);
   }
-  if (!supportsMask(problem.mask)) {
+  checkDevices(args, purpose);
+  if (!supportsMask(problem.mask, args.q.device)) {
     throw Error(TW_UNSUPPORTED,
-                "glm_mask: mask kind " + attn::stringifyMaskKind(problem.mask).str() + " is not served on the cpu",
+                "glm_mask: mask kind " + attn::stringifyMaskKind(problem.mask).str() + " is not served on " +
+                    (args.q.device == TW_DEVICE_CUDA ? "CUDA devices" : "the CPU"),
                 "glm_mask");
   }
   const int64_t seqlenK = args.k.shape[1];
@@ -356,9 +412,16 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   }
   if (args.glm_mask.rank != 0 && purpose != Purpose::Plan && hasElements(args.glm_mask)) {
     checkData("glm_mask", args.glm_mask);
-    checkGlmValues(args.glm_mask, seqlenK);
+    if (args.glm_mask.device == TW_DEVICE_CPU) {
+      checkGlmValues(args.glm_mask, seqlenK);
+    }
   }
 
+  problem.device = args.q.device;
+  if (problem.device == TW_DEVICE_CUDA) {
+    problem.deviceIndex = args.q.device_index;
+    problem.rowAlign = {rowAlignment(args.q), rowAlignment(args.k), rowAlignment(args.v), rowAlignment(args.out)};
+  }
   problem.dtype = args.q.dtype;
   problem.outDtype = args.out.dtype;
   problem.writeLse = args.lse.rank != 0;

@@ -2,6 +2,7 @@
 //
 // Obtaining kernels, once each, and running plans.
 #include "tilewright/runtime/Engine.h"
+#include "../cuda/CudaKernel.h"
 #include "KernelTable.h"
 #include "tilewright/runtime/Compiler.h"
 #include "tilewright/runtime/Error.h"
@@ -27,6 +28,14 @@ public:
 private:
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
+
+/// A GPU kernel is loaded later, on each device that it runs on.
+std::unique_ptr<LoadedKernel> load(const KernelKey &key, const Artifact &artifact) {
+  if (key.sm != 0) {
+    return std::make_unique<cuda::CudaKernel>(artifact);
+  }
+  return loadArtifact(artifact);
+}
 
 uint64_t microseconds(double milliseconds) { return static_cast<uint64_t>(milliseconds * 1000.0); }
 
@@ -71,6 +80,8 @@ void Engine::afterForkInChild() {
   new (&landed_) std::condition_variable;
   lock_.unlock();
 }
+
+const LoadedKernel *Engine::find(const KernelKey &key) const { return table_->find(key); }
 
 const LoadedKernel &Engine::obtain(const KernelKey &key) {
   if (const LoadedKernel *kernel = table_->find(key)) {
@@ -132,7 +143,7 @@ Engine::Made Engine::make(const KernelKey &key) {
   Made made;
   made.event.key = toText(key);
   const std::string digest = runtime::digest(key);
-  if (makeFromDisk(digest, made)) {
+  if (makeFromDisk(key, digest, made)) {
     return made;
   }
   switch (options_.missPolicy) {
@@ -148,7 +159,7 @@ Engine::Made Engine::make(const KernelKey &key) {
   return made;
 }
 
-bool Engine::makeFromDisk(const std::string &digest, Made &made) {
+bool Engine::makeFromDisk(const KernelKey &key, const std::string &digest, Made &made) {
   const Stopwatch total;
   std::optional<Artifact> artifact = cache_.load(digest, made.event.key);
   if (!artifact) {
@@ -157,7 +168,7 @@ bool Engine::makeFromDisk(const std::string &digest, Made &made) {
   const double readMs = total.milliseconds();
   try {
     CompileScope scope;
-    made.kernel = loadArtifact(*artifact);
+    made.kernel = load(key, *artifact);
   } catch (const Error &error) {
     if (error.status() != TW_COMPILE_ERROR) {
       throw;
@@ -184,7 +195,7 @@ void Engine::makeByCompiling(const KernelKey &key, const std::string &digest, Ma
     CompileScope scope;
     artifact = compileKernel(key);
     compileMs = total.milliseconds();
-    made.kernel = loadArtifact(artifact);
+    made.kernel = load(key, artifact);
     loadMs = total.milliseconds() - compileMs;
   }
   if (artifact.keyText != made.event.key) {
@@ -204,7 +215,10 @@ void Engine::makeByCompiling(const KernelKey &key, const std::string &digest, Ma
 void Engine::forward(const TwForwardArgs &args) {
   ForwardPointers pointers;
   const AttentionProblem problem = checkForward(args, Purpose::Run, &pointers);
-  Plan plan = this->plan(problem);
+  if (problem.device == TW_DEVICE_CUDA) {
+    return forwardCuda(problem, pointers, args.stream);
+  }
+  Plan plan = makePlan(problem, options_.plan);
   std::array<const LoadedKernel *, 2> kernels{};
   static_assert(std::tuple_size_v<decltype(kernels)> == std::tuple_size_v<decltype(plan.steps)>);
   for (size_t i = 0; i < plan.stepCount; ++i) {

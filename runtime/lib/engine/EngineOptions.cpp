@@ -99,8 +99,7 @@ EngineOptions runtime::resolveOptions(const TwEngineOptions *options) {
     resolved.plan.schedule = kernels::parseSchedule(given.schedule);
     if (!resolved.plan.schedule) {
       invalid("schedule", "is '" + std::string(given.schedule) +
-                              "', must be kq|qk:blockM x blockN:microRows x microVectors as in kq:64x64:8x2, with "
-                              "blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8]");
+                              "', must be " + std::string(kernels::kScheduleForm));
     }
   }
   resolved.threads = resolveThreads(given.num_threads);

@@ -30,24 +30,34 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 // which is the place to remember toText, parseKey, normalize and hash.
 constexpr bool keyIsPlain() {
   KernelKey key;
-  auto &[kind, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule] = key;
-  auto &[orientation, blockM, blockN, microRows, microVectors] = schedule;
-  return areKeyFields(kind, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule) &&
-         areKeyFields(orientation, blockM, blockN, microRows, microVectors);
+  auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule] = key;
+  auto &[orientation, blockM, blockN, microRows, microVectors, warps] = schedule;
+  return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule) &&
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
 
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
+constexpr std::string_view kGpuFamily = "sm_80:";
+constexpr std::string_view kPtxName = "ptx";
+/// Columns of a matrix instruction's operand: a head dim that they divide needs no predicate.
+constexpr unsigned kGpuHeadDimStep = 16;
 
 attn::AlignClass elementAlign(ElementType type) {
   return type == ElementType::F32 ? attn::AlignClass::Bytes4 : attn::AlignClass::Bytes2;
 }
 
+unsigned headDimStep(const KernelKey &key) { return key.sm != 0 ? kGpuHeadDimStep : vectorLanes(key.level); }
+
 bool headDimsAreEven(const KernelKey &key) {
-  const unsigned lanes = vectorLanes(key.level);
-  return key.headDim % lanes == 0 && key.headDimV % lanes == 0;
+  const unsigned step = headDimStep(key);
+  return key.headDim % step == 0 && key.headDimV % step == 0;
+}
+
+std::string gpuTargetText(uint16_t sm) {
+  return std::string(kGpuFamily) + (sm == kPtxOnly ? std::string(kPtxName) : "sm_" + std::to_string(sm));
 }
 
 std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
@@ -131,28 +141,39 @@ private:
   std::vector<std::pair<std::string_view, std::string_view>> fields_;
 };
 
-CpuLevel parseTarget(std::string_view text) {
-  std::optional<CpuLevel> level;
+/// Sets sm, or level.
+void parseTarget(std::string_view text, KernelKey &key) {
   if (text.starts_with(kTargetFamily)) {
-    level = parseCpuLevel(text.substr(kTargetFamily.size()));
-  }
-  if (!level) {
-    std::string allowed;
-    for (const CpuLevelInfo &info : kCpuLevels) {
-      allowed += (allowed.empty() ? "" : ", ") + std::string(kTargetFamily) + std::string(info.name);
+    if (std::optional<CpuLevel> level = parseCpuLevel(text.substr(kTargetFamily.size()))) {
+      key.level = *level;
+      return;
     }
-    badField("target", text, "one of " + allowed);
   }
-  return *level;
+  std::string allowed;
+  for (const CpuLevelInfo &info : kCpuLevels) {
+    allowed += std::string(kTargetFamily) + std::string(info.name) + ", ";
+  }
+  for (uint16_t sm : kGpuSms) {
+    if (text == gpuTargetText(sm)) {
+      key.sm = sm;
+      return;
+    }
+    allowed += gpuTargetText(sm) + ", ";
+  }
+  if (text == gpuTargetText(kPtxOnly)) {
+    key.sm = kPtxOnly;
+    return;
+  }
+  badField("target", text, "one of " + allowed + gpuTargetText(kPtxOnly));
 }
 
-ElementType parseElementType(std::string_view text) {
+ElementType parseElementType(std::string_view text, bool gpu) {
   for (ElementType type : {ElementType::F32, ElementType::F16, ElementType::BF16}) {
-    if (toText(type) == text) {
+    if (toText(type) == text && !(gpu && type == ElementType::F32)) {
       return type;
     }
   }
-  badField("dtype", text, "one of f32, f16, bf16");
+  badField("dtype", text, gpu ? "one of f16, bf16 with a GPU target" : "one of f32, f16, bf16");
 }
 
 uint16_t parseHeadDim(std::string_view field, std::string_view text) {
@@ -180,10 +201,11 @@ attn::MaskKind parseMask(std::string_view text) {
   return *mask;
 }
 
-std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dtype) {
+std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dtype, bool gpu) {
   const attn::AlignClass contiguous = elementAlign(dtype);
-  const std::string allowed = "q:A,k:A,v:A,out:A with each A " + attn::stringifyAlignClass(contiguous).str() +
-                              " (the element's size) or strided";
+  const std::string classes =
+      gpu ? "a2, a4, a8, a16" : attn::stringifyAlignClass(contiguous).str() + " (the element's size)";
+  const std::string allowed = "q:A,k:A,v:A,out:A with each A " + classes + " or strided";
   std::array<attn::AlignClass, 4> align{};
   std::string_view rest = text;
   for (size_t i = 0; i < align.size(); ++i) {
@@ -200,7 +222,7 @@ std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dt
     }
     std::string_view name = item.substr(colon + 1);
     auto parsed = attn::symbolizeAlignClass(llvm::StringRef(name.data(), name.size()));
-    if (!parsed || (*parsed != attn::AlignClass::Strided && *parsed != contiguous)) {
+    if (!parsed || (!gpu && *parsed != attn::AlignClass::Strided && *parsed != contiguous)) {
       badField("align", text, allowed);
     }
     align[i] = *parsed;
@@ -208,12 +230,14 @@ std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dt
   return align;
 }
 
-kernels::Schedule parseScheduleField(std::string_view text) {
+kernels::Schedule parseScheduleField(std::string_view text, bool gpu) {
   std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
   if (!schedule) {
-    badField("schedule", text,
-             "kq|qk:blockM x blockN:microRows x microVectors as in kq:64x64:8x2, with blocks a multiple of 16 in "
-             "[16, 512], microRows in [1, 16], microVectors in [1, 8]");
+    badField("schedule", text, std::string(kernels::kScheduleForm));
+  }
+  if ((schedule->warps != 0) != gpu) {
+    badField("schedule", text, gpu ? "a GPU's, as is the target: with warps, as in qk:128x64:w4"
+                                   : "a CPU's, as is the target: with a register tile, as in kq:64x64:8x2");
   }
   return *schedule;
 }
@@ -245,19 +269,51 @@ std::string_view runtime::toText(ElementType type) {
   return "";
 }
 
+std::optional<uint16_t> runtime::smOf(int major, int minor) {
+  if (major < 8) {
+    return std::nullopt;
+  }
+  uint16_t found = kPtxOnly;
+  for (uint16_t sm : kGpuSms) {
+    if (sm / 10 == major && sm % 10 <= minor) {
+      found = sm;
+    }
+  }
+  return found;
+}
+
 void KernelKey::normalize() {
+  const bool gpu = sm != 0;
+  if (gpu) {
+    level = CpuLevel::X86_64_v2;
+    schedule.orientation = kernels::Orientation::QueriesByKeys;
+    schedule.microRows = 0;
+    schedule.microVectors = 0;
+  } else {
+    schedule.warps = 0;
+  }
   if (kind == KernelKind::RowLimits) {
     // Its code depends on the target and on how many rows a program has; the rest of the schedule is canonical.
     KernelKey limits;
     limits.kind = kind;
+    limits.sm = sm;
     limits.level = level;
     limits.evenM = evenM;
-    limits.schedule.blockM = schedule.blockM;
+    if (gpu) {
+      limits.schedule = schedule;
+      limits.schedule.blockN = kernels::Schedule().blockN;
+    } else {
+      limits.schedule.blockM = schedule.blockM;
+    }
     *this = limits;
     return;
   }
   evenN = evenN && mask == attn::MaskKind::None;
   evenD = headDimsAreEven(*this);
+  if (gpu) {
+    return;
+  }
+  // A CPU's vector loads need no more than the element's own alignment.
   for (attn::AlignClass &tensor : align) {
     tensor = tensor == attn::AlignClass::Strided ? tensor : elementAlign(dtype);
   }
@@ -267,13 +323,15 @@ size_t KernelKey::hash() const {
   uint64_t scalars = static_cast<uint64_t>(kind) | static_cast<uint64_t>(level) << 8 |
                      static_cast<uint64_t>(dtype) << 16 | static_cast<uint64_t>(mask) << 24 |
                      static_cast<uint64_t>(headDim) << 32 | static_cast<uint64_t>(headDimV) << 48;
-  uint64_t rest = static_cast<uint64_t>(evenM) | static_cast<uint64_t>(evenN) << 1 | static_cast<uint64_t>(evenD) << 2;
+  uint64_t rest = static_cast<uint64_t>(evenM) | static_cast<uint64_t>(evenN) << 1 | static_cast<uint64_t>(evenD) << 2 |
+                  static_cast<uint64_t>(sm) << 40;
   for (size_t i = 0; i < align.size(); ++i) {
     rest |= static_cast<uint64_t>(align[i]) << (8 + 8 * i);
   }
   uint64_t blocks = static_cast<uint64_t>(schedule.orientation) | static_cast<uint64_t>(schedule.microRows) << 8 |
                     static_cast<uint64_t>(schedule.microVectors) << 16 |
-                    static_cast<uint64_t>(schedule.blockM) << 24 | static_cast<uint64_t>(schedule.blockN) << 40;
+                    static_cast<uint64_t>(schedule.blockM) << 24 | static_cast<uint64_t>(schedule.blockN) << 40 |
+                    static_cast<uint64_t>(schedule.warps) << 56;
   return mix(mix(scalars, rest), blocks);
 }
 
@@ -286,7 +344,8 @@ std::string runtime::toText(const KernelKey &key) {
   auto boolean = [](bool value) { return value ? std::string_view("1") : std::string_view("0"); };
   const bool forward = key.kind == KernelKind::Forward;
   text = forward ? "forward" : "row_limits";
-  field("target", std::string(kTargetFamily) + std::string(cpuLevelInfo(key.level).name));
+  field("target", key.sm != 0 ? gpuTargetText(key.sm)
+                              : std::string(kTargetFamily) + std::string(cpuLevelInfo(key.level).name));
   if (forward) {
     field("dtype", toText(key.dtype));
     field("headDim", std::to_string(key.headDim));
@@ -319,9 +378,10 @@ KernelKey runtime::parseKey(std::string_view text) {
   } else {
     badField("kernel kind (the first word)", fields.kind(), "forward or row_limits");
   }
-  key.level = parseTarget(fields.take("target"));
+  parseTarget(fields.take("target"), key);
+  const bool gpu = key.sm != 0;
   if (key.kind == KernelKind::Forward) {
-    key.dtype = parseElementType(fields.take("dtype"));
+    key.dtype = parseElementType(fields.take("dtype"), gpu);
     key.headDim = parseHeadDim("headDim", fields.take("headDim"));
     key.headDimV = parseHeadDim("headDimV", fields.take("headDimV"));
   }
@@ -330,9 +390,9 @@ KernelKey runtime::parseKey(std::string_view text) {
     key.evenN = parseBool("evenN", fields.take("evenN"));
     key.evenD = parseBool("evenD", fields.take("evenD"));
     key.mask = parseMask(fields.take("mask"));
-    key.align = parseAlign(fields.take("align"), key.dtype);
+    key.align = parseAlign(fields.take("align"), key.dtype, gpu);
   }
-  key.schedule = parseScheduleField(fields.take("schedule"));
+  key.schedule = parseScheduleField(fields.take("schedule"), gpu);
   checkBuild(fields);
   fields.expectNoMore();
 
@@ -340,7 +400,10 @@ KernelKey runtime::parseKey(std::string_view text) {
   normalized.normalize();
   if (key.evenD != normalized.evenD) {
     bad("evenD is " + std::to_string(key.evenD) + ", but head dims " + std::to_string(key.headDim) + " and " +
-        std::to_string(key.headDimV) + " with " + std::to_string(vectorLanes(key.level)) + " lanes make it " +
+        std::to_string(key.headDimV) + " with " +
+        (gpu ? "a GPU's step of " + std::to_string(kGpuHeadDimStep)
+             : std::to_string(vectorLanes(key.level)) + " lanes") +
+        " make it " +
         std::to_string(normalized.evenD));
   }
   if (key.evenN != normalized.evenN) {
@@ -348,7 +411,7 @@ KernelKey runtime::parseKey(std::string_view text) {
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
-        "': a row_limits kernel depends on blockM only");
+        "': a row_limits kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only");
   }
   return key;
 }

@@ -28,14 +28,39 @@ int64_t product(int64_t a, int64_t b, const char *what) {
   return result;
 }
 
+void checkGrid(int64_t programs) {
+  if (programs > kMaxCudaPrograms) {
+    throw Error(TW_INVALID_ARGUMENT,
+                "q: batch, heads and seqlen_q make " + std::to_string(programs) +
+                    " programs, but a CUDA launch has at most " + std::to_string(kMaxCudaPrograms),
+                "q");
+  }
+}
+
+attn::AlignClass alignClass(const AttentionProblem &problem, size_t tensor) {
+  if (!problem.contiguous[tensor]) {
+    return attn::AlignClass::Strided;
+  }
+  // On a CPU normalize() narrows this to the element's size.
+  return problem.device == TW_DEVICE_CUDA ? static_cast<attn::AlignClass>(problem.rowAlign[tensor])
+                                          : attn::AlignClass::Bytes16;
+}
+
 KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
-  std::optional<ElementType> dtype = supportedElementType(problem.dtype);
+  std::optional<ElementType> dtype = supportedElementType(problem.dtype, problem.device);
   if (!dtype) {
     throw Error(TW_INTERNAL_ERROR, "a plan was asked for an element type that no kernel has");
   }
   KernelKey key;
   key.kind = KernelKind::Forward;
-  key.level = options.level;
+  if (problem.device == TW_DEVICE_CUDA) {
+    if (options.sm == 0) {
+      throw Error(TW_INTERNAL_ERROR, "a CUDA plan was asked for without an SM");
+    }
+    key.sm = options.sm;
+  } else {
+    key.level = options.level;
+  }
   key.dtype = *dtype;
   key.mask = problem.mask;
   key.headDim = static_cast<uint16_t>(problem.headDim);
@@ -44,8 +69,7 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
   key.evenN = problem.seqlenK % key.schedule.blockN == 0;
   for (size_t i = 0; i < key.align.size(); ++i) {
-    // normalize() narrows this to the element's size.
-    key.align[i] = problem.contiguous[i] ? attn::AlignClass::Bytes16 : attn::AlignClass::Strided;
+    key.align[i] = alignClass(problem, i);
   }
   key.normalize();
   return key;
@@ -126,8 +150,13 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
 } // namespace
 
 kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, const PlanOptions &options) {
-  if (options.schedule) {
+  const bool gpu = problem.device == TW_DEVICE_CUDA;
+  if (options.schedule && (options.schedule->warps != 0) == gpu) {
     return *options.schedule;
+  }
+  if (gpu) {
+    return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
+                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None);
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                  static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
@@ -151,6 +180,9 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   Step &forward = plan.steps[plan.stepCount++];
   forward.key = key;
   forward.programs = product(batchRowBlocks, problem.heads, "the number of programs");
+  if (key.sm != 0) {
+    checkGrid(forward.programs); // row limits have no more
+  }
   return plan;
 }
 

@@ -13,39 +13,39 @@ constexpr int32_t kNoValue = -1;
 constexpr int32_t value(attn::MaskKind mask) { return static_cast<int32_t>(mask); }
 
 constexpr SupportRow kRows[] = {
-    {FeatureGroup::Pass, kNoValue, "forward", true, ""},
-    {FeatureGroup::Pass, kNoValue, "backward", false, ""},
+    {FeatureGroup::Pass, kNoValue, "forward", true, true, ""},
+    {FeatureGroup::Pass, kNoValue, "backward", false, false, ""},
 
-    {FeatureGroup::ElementType, TW_FLOAT32, "float32", true, ""},
-    {FeatureGroup::ElementType, TW_FLOAT16, "float16", true, "accumulated in float32"},
-    {FeatureGroup::ElementType, TW_BFLOAT16, "bfloat16", true, "accumulated in float32"},
-    {FeatureGroup::ElementType, TW_FLOAT64, "float64", false, "the reference only"},
+    {FeatureGroup::ElementType, TW_FLOAT32, "float32", true, false, "cuda: float16 and bfloat16 only"},
+    {FeatureGroup::ElementType, TW_FLOAT16, "float16", true, true, "accumulated in float32"},
+    {FeatureGroup::ElementType, TW_BFLOAT16, "bfloat16", true, true, "accumulated in float32"},
+    {FeatureGroup::ElementType, TW_FLOAT64, "float64", false, false, "the reference only"},
 
-    {FeatureGroup::Mask, value(attn::MaskKind::None), "none", true, ""},
-    {FeatureGroup::Mask, value(attn::MaskKind::Causal), "causal", true, "hidden key blocks are skipped"},
-    {FeatureGroup::Mask, value(attn::MaskKind::GlmBreak), "GLM break points, `(batch,)`", true,
+    {FeatureGroup::Mask, value(attn::MaskKind::None), "none", true, true, ""},
+    {FeatureGroup::Mask, value(attn::MaskKind::Causal), "causal", true, true, "hidden key blocks are skipped"},
+    {FeatureGroup::Mask, value(attn::MaskKind::GlmBreak), "GLM break points, `(batch,)`", true, true,
      "hidden key blocks are skipped"},
-    {FeatureGroup::Mask, value(attn::MaskKind::GlmPacked), "packed GLM pairs, `(batch, 2, N)`", true,
+    {FeatureGroup::Mask, value(attn::MaskKind::GlmPacked), "packed GLM pairs, `(batch, 2, N)`", true, true,
      "hidden key blocks are skipped; any N, order, nesting and overlap"},
 
-    {FeatureGroup::CausalAlign, TW_ALIGN_BOTTOM_RIGHT, "bottom_right", true, "the default"},
-    {FeatureGroup::CausalAlign, TW_ALIGN_TOP_LEFT, "top_left", true, ""},
+    {FeatureGroup::CausalAlign, TW_ALIGN_BOTTOM_RIGHT, "bottom_right", true, true, "the default"},
+    {FeatureGroup::CausalAlign, TW_ALIGN_TOP_LEFT, "top_left", true, true, ""},
 
-    {FeatureGroup::HeadDim, kNoValue, "every integer from 1 to 256, the v head dim on its own", true, ""},
+    {FeatureGroup::HeadDim, kNoValue, "every integer from 1 to 256, the v head dim on its own", true, true, ""},
 
-    {FeatureGroup::Shape, kNoValue, "any seqlen_q and seqlen_k from 0 to 2^31 - 1, equal or not", true, ""},
-    {FeatureGroup::Shape, kNoValue, "grouped and multi-query heads: heads % heads_k == 0", true, ""},
-    {FeatureGroup::Shape, kNoValue, "sequences of different lengths in one batch (cu_seqlens)", false, ""},
+    {FeatureGroup::Shape, kNoValue, "any seqlen_q and seqlen_k from 0 to 2^31 - 1, equal or not", true, true, ""},
+    {FeatureGroup::Shape, kNoValue, "grouped and multi-query heads: heads % heads_k == 0", true, true, ""},
+    {FeatureGroup::Shape, kNoValue, "sequences of different lengths in one batch (cu_seqlens)", false, false, ""},
 
-    {FeatureGroup::Layout, kNoValue, "(b, s, h, d) and (b, h, s, d), packed qkv and kv views, by strides", true,
+    {FeatureGroup::Layout, kNoValue, "(b, s, h, d) and (b, h, s, d), packed qkv and kv views, by strides", true, true,
      "no copy is made"},
-    {FeatureGroup::Layout, kNoValue, "innermost stride other than 1, stride 0, negative strides", true,
+    {FeatureGroup::Layout, kNoValue, "innermost stride other than 1, stride 0, negative strides", true, true,
      "slower loads; stride 0 not in outputs"},
 
-    {FeatureGroup::Output, kNoValue, "log-sum-exp, float32", true, "natural logarithm"},
-    {FeatureGroup::Output, kNoValue, "dropout", false, ""},
-    {FeatureGroup::Output, kNoValue, "bias, additive and boolean mask tensors", false, ""},
-    {FeatureGroup::Output, kNoValue, "sliding window, ALiBi, softcap", false, ""},
+    {FeatureGroup::Output, kNoValue, "log-sum-exp, float32", true, true, "natural logarithm"},
+    {FeatureGroup::Output, kNoValue, "dropout", false, false, ""},
+    {FeatureGroup::Output, kNoValue, "bias, additive and boolean mask tensors", false, false, ""},
+    {FeatureGroup::Output, kNoValue, "sliding window, ALiBi, softcap", false, false, ""},
 };
 
 std::string_view groupTitle(FeatureGroup group) {
@@ -70,10 +70,12 @@ std::string_view groupTitle(FeatureGroup group) {
   return "";
 }
 
-bool served(FeatureGroup group, int32_t wanted) {
+bool served(const SupportRow &row, TwDevice device) { return device == TW_DEVICE_CUDA ? row.cuda : row.cpu; }
+
+bool served(FeatureGroup group, int32_t wanted, TwDevice device) {
   for (const SupportRow &row : kRows) {
     if (row.group == group && row.value == wanted) {
-      return row.cpu;
+      return served(row, device);
     }
   }
   return false;
@@ -83,8 +85,8 @@ bool served(FeatureGroup group, int32_t wanted) {
 
 std::span<const SupportRow> runtime::supportMatrix() { return kRows; }
 
-std::optional<ElementType> runtime::supportedElementType(TwDType dtype) {
-  if (!served(FeatureGroup::ElementType, dtype)) {
+std::optional<ElementType> runtime::supportedElementType(TwDType dtype, TwDevice device) {
+  if (!served(FeatureGroup::ElementType, dtype, device)) {
     return std::nullopt;
   }
   switch (dtype) {
@@ -99,14 +101,18 @@ std::optional<ElementType> runtime::supportedElementType(TwDType dtype) {
   }
 }
 
-bool runtime::supportsMask(attn::MaskKind mask) { return served(FeatureGroup::Mask, value(mask)); }
+bool runtime::supportsMask(attn::MaskKind mask, TwDevice device) {
+  return served(FeatureGroup::Mask, value(mask), device);
+}
 
-bool runtime::supportsCausalAlign(TwCausalAlign align) { return served(FeatureGroup::CausalAlign, align); }
+bool runtime::supportsCausalAlign(TwCausalAlign align, TwDevice device) {
+  return served(FeatureGroup::CausalAlign, align, device);
+}
 
-std::string runtime::supportedValues(FeatureGroup group) {
+std::string runtime::supportedValues(FeatureGroup group, TwDevice device) {
   std::string text;
   for (const SupportRow &row : kRows) {
-    if (row.group == group && row.cpu) {
+    if (row.group == group && served(row, device)) {
       text += text.empty() ? "" : ", ";
       text += row.feature;
     }
@@ -115,7 +121,7 @@ std::string runtime::supportedValues(FeatureGroup group) {
 }
 
 std::string runtime::supportMatrixMarkdown() {
-  std::string text = "| | | `cpu` | |\n|---|---|---|---|\n";
+  std::string text = "| | | `cpu` | `cuda` | |\n|---|---|---|---|---|\n";
   const SupportRow *previous = nullptr;
   for (const SupportRow &row : kRows) {
     bool first = previous == nullptr || previous->group != row.group;
@@ -123,7 +129,8 @@ std::string runtime::supportMatrixMarkdown() {
     text += first ? groupTitle(row.group) : std::string_view();
     text += " | ";
     text += row.feature;
-    text += row.cpu ? " | yes | " : " | no | ";
+    text += row.cpu ? " | yes" : " | no";
+    text += row.cuda ? " | yes | " : " | no | ";
     text += row.note;
     text += " |\n";
     previous = &row;

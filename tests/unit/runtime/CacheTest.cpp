@@ -29,6 +29,9 @@ Artifact sampleArtifact(const std::string &keyText = "forward sample=1", size_t 
     artifact.object[i] = static_cast<char>(i * 37);
   }
   artifact.scratchBytes = 123456789012345;
+  artifact.format = CodeFormat::Ptx;
+  artifact.sharedBytes = 232448;
+  artifact.threads = 128;
   artifact.pipeline = "builtin.module(\"quoted\")";
   artifact.stageMs = {{"attn", 0.125}, {"llvm", 17.0625}};
   return artifact;
@@ -39,6 +42,9 @@ void expectSame(const Artifact &a, const Artifact &b) {
   EXPECT_EQ(a.symbol, b.symbol);
   EXPECT_EQ(a.object, b.object);
   EXPECT_EQ(a.scratchBytes, b.scratchBytes);
+  EXPECT_EQ(a.format, b.format);
+  EXPECT_EQ(a.sharedBytes, b.sharedBytes);
+  EXPECT_EQ(a.threads, b.threads);
   EXPECT_EQ(a.pipeline, b.pipeline);
   EXPECT_EQ(a.stageMs, b.stageMs);
 }
@@ -92,9 +98,9 @@ TEST_F(DiskCacheTest, PublishedEntryIsReadBack) {
   EXPECT_EQ(cache.badEntries(), 0u);
 
   const std::string path = cache.entryPath(digest);
-  EXPECT_EQ(path, folder.path + "/v1/" + digest.substr(0, 2) + "/" + digest + ".twk");
+  EXPECT_EQ(path, folder.path + "/v2/" + digest.substr(0, 2) + "/" + digest + ".twk");
   struct stat info;
-  ASSERT_EQ(stat((folder.path + "/v1").c_str(), &info), 0);
+  ASSERT_EQ(stat((folder.path + "/v2").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
   ASSERT_EQ(stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
@@ -151,8 +157,8 @@ TEST_F(DiskCacheTest, BadFilesAreSetAside) {
   flipped[good.size() - 3] = static_cast<char>(flipped[good.size() - 3] ^ 4);
   expectBad(flipped, "does not match its checksum");
   std::string schema = good;
-  schema[8] = 2;
-  expectBad(schema, "has schema 2, expected 1");
+  schema[8] = 1;
+  expectBad(schema, "has schema 1, expected 2");
   expectBad(encodeEntry(sampleArtifact("forward sample=2")), "holds another kernel: forward sample=2");
 }
 
@@ -199,7 +205,7 @@ TEST_F(DiskCacheTest, ExplicitPlaceThatCannotBeWrittenIsAnError) {
   DiskCache broken(CacheLocation{folder.path + "/file/cache", CacheSource::Environment});
   EXPECT_FALSE(broken.load(digest, artifact.keyText));
   EXPECT_THAT(expectError(TW_IO_ERROR, "TILEWRIGHT_CACHE_DIR", [&] { broken.requireWritable(); }),
-              HasSubstr("TILEWRIGHT_CACHE_DIR: cannot write to " + folder.path + "/file/cache/v1"));
+              HasSubstr("TILEWRIGHT_CACHE_DIR: cannot write to " + folder.path + "/file/cache/v2"));
   expectError(TW_IO_ERROR, "TILEWRIGHT_CACHE_DIR", [&] { broken.publish(digest, artifact); });
 }
 

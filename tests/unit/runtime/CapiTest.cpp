@@ -53,6 +53,7 @@ TEST_F(Capi, VersionAndNames) {
   EXPECT_STREQ(tw_version(), "0.1.0");
   EXPECT_EQ(std::strlen(tw_build_id()), 16u);
   EXPECT_STREQ(tw_status_name(TW_CACHE_MISS), "TW_CACHE_MISS");
+  EXPECT_STREQ(tw_status_name(TW_CUDA_ERROR), "TW_CUDA_ERROR");
   EXPECT_STREQ(tw_status_name(static_cast<TwStatus>(99)), "unknown status");
 }
 
@@ -182,8 +183,10 @@ TEST_F(Capi, Info) {
   EXPECT_EQ(info["llvm"], "0.0.0-fake");
   EXPECT_EQ(info["devices"]["cpu"]["threads"], 2);
   EXPECT_EQ(info["devices"]["cpu"]["level"], info["devices"]["cpu"]["host_level"]);
-  EXPECT_EQ(info["devices"]["cuda"]["found"], false);
-  EXPECT_THAT(info["devices"]["cuda"]["why"].get<std::string>(), HasSubstr("CPU code only"));
+  // Devices or the reason for none, whatever this machine has. CudaTest looks at each with a driver of its own.
+  const nlohmann::json &cuda = info["devices"]["cuda"];
+  EXPECT_EQ(cuda["found"].get<bool>(), cuda.contains("devices"));
+  EXPECT_NE(cuda["found"].get<bool>(), cuda.contains("why"));
   EXPECT_TRUE(info["cache"]["directory"].is_null());
   EXPECT_EQ(info["cache"]["source"], "cache_dir");
 
@@ -206,7 +209,7 @@ TEST_F(Capi, Info) {
 TEST_F(Capi, SupportMatrix) {
   TwString markdown{};
   ASSERT_EQ(tw_support_matrix(&markdown), TW_OK);
-  EXPECT_THAT(take(markdown), HasSubstr("| bfloat16 | yes |"));
+  EXPECT_THAT(take(markdown), HasSubstr("| bfloat16 | yes | yes |"));
 }
 
 TEST_F(Capi, ReferenceComputesThroughStridesAndTypes) {

@@ -11,6 +11,7 @@
 #include <thread>
 
 using namespace tilewright::runtime;
+namespace kernels = tilewright::kernels;
 using tilewright::tests::fakeCompiler;
 using tilewright::tests::FakeCompiler;
 
@@ -58,6 +59,7 @@ void FakeCompiler::reset() {
   failCompiles = 0;
   failLoads = 0;
   scratchBytes = 192;
+  sharedBytes = 65536;
   record = false;
   programsRun = 0;
   misalignedScratch = 0;
@@ -81,6 +83,12 @@ Artifact tilewright::runtime::compileKernel(const KernelKey &key) {
   artifact.symbol = "kernel";
   artifact.object = std::string(kObjectPrefix) + artifact.keyText;
   artifact.scratchBytes = fake.scratchBytes.load();
+  if (key.sm != 0) {
+    artifact.format = CodeFormat::Cubin;
+    artifact.symbol = key.kind == kernels::KernelKind::Forward ? "attn_forward" : "attn_row_limits";
+    artifact.sharedBytes = fake.sharedBytes.load();
+    artifact.threads = 32u * key.schedule.warps;
+  }
   artifact.pipeline = "fake";
   artifact.stageMs = {{"attn", 0.25}, {"llvm", 1.5}};
   fake.compiles.fetch_add(1);

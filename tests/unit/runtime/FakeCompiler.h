@@ -21,6 +21,7 @@ struct FakeCompiler {
   std::atomic<int> failCompiles{0};   ///< that many compileKernel calls to come throw TW_COMPILE_ERROR
   std::atomic<int> failLoads{0};      ///< that many loadArtifact calls to come throw TW_COMPILE_ERROR
   std::atomic<uint64_t> scratchBytes{192};
+  std::atomic<uint64_t> sharedBytes{65536}; ///< of GPU kernels
 
   /// What the fake kernels were run with. Recorded only while `record` is set.
   std::atomic<bool> record{false};

@@ -24,7 +24,9 @@ KernelKey randomKey(std::mt19937 &random) {
   KernelKey key;
   key.kind = pick(KernelKind::Forward, KernelKind::Forward, KernelKind::RowLimits);
   key.level = pick(CpuLevel::X86_64_v2, CpuLevel::X86_64_v3, CpuLevel::X86_64_v4);
-  key.dtype = pick(ElementType::F32, ElementType::F16, ElementType::BF16);
+  key.sm = random() % 2 ? pick(80, 86, 87, 89, 90, 100, 120, int{kPtxOnly}) : 0;
+  key.dtype = key.sm != 0 ? pick(ElementType::F16, ElementType::BF16)
+                          : pick(ElementType::F32, ElementType::F16, ElementType::BF16);
   key.mask = pick(attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak, attn::MaskKind::GlmPacked);
   key.headDim = static_cast<uint16_t>(1 + random() % 256);
   key.headDimV = static_cast<uint16_t>(1 + random() % 256);
@@ -40,6 +42,24 @@ KernelKey randomKey(std::mt19937 &random) {
   key.schedule.blockN = static_cast<uint16_t>(16 * (1 + random() % 32));
   key.schedule.microRows = static_cast<uint8_t>(1 + random() % 16);
   key.schedule.microVectors = static_cast<uint8_t>(1 + random() % 8);
+  if (key.sm != 0) {
+    key.schedule.warps = static_cast<uint8_t>(1 + random() % 4);
+    key.schedule.blockM = static_cast<uint16_t>(16 * key.schedule.warps * (1 + random() % 8));
+  }
+  key.normalize();
+  return key;
+}
+
+KernelKey gpuKey() {
+  KernelKey key;
+  key.sm = 90;
+  key.dtype = ElementType::BF16;
+  key.headDim = key.headDimV = 128;
+  key.evenM = true;
+  key.mask = attn::MaskKind::Causal;
+  key.align = {attn::AlignClass::Bytes16, attn::AlignClass::Bytes8, attn::AlignClass::Strided,
+               attn::AlignClass::Bytes2};
+  key.schedule = *kernels::parseSchedule("qk:128x32:w4");
   key.normalize();
   return key;
 }
@@ -72,6 +92,89 @@ TEST(KernelKey, TextIsTheDocumentedOne) {
   key.normalize();
   EXPECT_EQ(toText(key),
             "row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:32x64:8x2 build=" + std::string(buildId()));
+}
+
+TEST(KernelKey, GpuTextIsTheDocumentedOne) {
+  KernelKey key = gpuKey();
+  EXPECT_EQ(toText(key), "forward target=sm_80:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 "
+                         "mask=causal align=q:a16,k:a8,v:strided,out:a2 schedule=qk:128x32:w4 build=" +
+                             std::string(buildId()));
+  key.kind = KernelKind::RowLimits;
+  key.normalize();
+  EXPECT_EQ(toText(key), "row_limits target=sm_80:sm_90 evenM=1 schedule=qk:128x64:w4 build=" + std::string(buildId()));
+  key.sm = kPtxOnly;
+  EXPECT_EQ(toText(key).find("row_limits target=sm_80:ptx "), 0u);
+}
+
+TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
+  const KernelKey base = gpuKey();
+  const std::vector<std::pair<const char *, std::function<void(KernelKey &)>>> changes = {
+      {"sm", [](KernelKey &key) { key.sm = 80; }},
+      {"ptx", [](KernelKey &key) { key.sm = kPtxOnly; }},
+      {"warps", [](KernelKey &key) { key.schedule.warps = 8; }},
+      {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Bytes8; }},
+      {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Bytes4; }},
+  };
+  std::set<std::string> texts{toText(base)};
+  std::set<size_t> hashes{base.hash()};
+  for (const auto &[name, change] : changes) {
+    KernelKey key = base;
+    change(key);
+    key.normalize();
+    EXPECT_TRUE(texts.insert(toText(key)).second) << name;
+    EXPECT_TRUE(hashes.insert(key.hash()).second) << name;
+  }
+}
+
+TEST(KernelKey, NormalFormDropsTheOtherTargetsFields) {
+  KernelKey gpu = gpuKey();
+  KernelKey same = gpu;
+  same.level = CpuLevel::X86_64_v4;
+  same.schedule.microRows = 4;
+  same.schedule.orientation = kernels::Orientation::KeysByQueries;
+  same.normalize();
+  EXPECT_TRUE(same == gpu);
+  gpu.headDimV = 40; // a multiple of every CPU's lanes, not of 16
+  gpu.normalize();
+  EXPECT_FALSE(gpu.evenD);
+
+  KernelKey cpu = sampleKey();
+  cpu.schedule.warps = 4;
+  cpu.normalize();
+  EXPECT_TRUE(cpu == sampleKey());
+}
+
+TEST(KernelKey, FaultyGpuTextsAreNamed) {
+  const std::string good = toText(gpuKey());
+  ASSERT_NO_THROW(parseKey(good));
+  auto message = [](const std::string &text) {
+    return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(text); });
+  };
+  EXPECT_THAT(message(replaced(good, "sm_80:sm_90", "sm_80:sm_75")),
+              ::testing::AllOf(HasSubstr("target is 'sm_80:sm_75', must be one of cpu:x86-64-v2"),
+                               HasSubstr("sm_80:sm_80, sm_80:sm_86"), HasSubstr("sm_80:sm_120, sm_80:ptx")));
+  EXPECT_THAT(message(replaced(good, "sm_80:sm_90", "sm_90")), HasSubstr("target is 'sm_90'"));
+  EXPECT_THAT(message(replaced(good, "bf16", "f32")), HasSubstr("dtype is 'f32', must be one of f16, bf16"));
+  EXPECT_THAT(message(replaced(good, "q:a16", "q:a32")), HasSubstr("each A a2, a4, a8, a16 or strided"));
+  EXPECT_THAT(message(replaced(good, "qk:128x32:w4", "kq:64x64:8x2")),
+              HasSubstr("schedule is 'kq:64x64:8x2', must be a GPU's"));
+  EXPECT_THAT(message(replaced(toText(sampleKey()), "kq:64x64:8x2", "qk:128x32:w4")),
+              HasSubstr("schedule is 'qk:128x32:w4', must be a CPU's"));
+  EXPECT_THAT(message(replaced(good, "evenD=1", "evenD=0")),
+              HasSubstr("evenD is 0, but head dims 128 and 128 with a GPU's step of 16 make it 1"));
+  EXPECT_THAT(message("row_limits target=sm_80:sm_90 evenM=1 schedule=qk:128x32:w4"),
+              HasSubstr("must be 'qk:128x64:w4': a row_limits kernel depends on blockM and warps only"));
+}
+
+TEST(KernelKey, SmOfComputeCapabilities) {
+  EXPECT_EQ(smOf(7, 5), std::nullopt);
+  for (uint16_t sm : kGpuSms) {
+    EXPECT_EQ(smOf(sm / 10, sm % 10), sm);
+  }
+  EXPECT_EQ(smOf(10, 3), 100) << "machine code runs on later minor numbers";
+  EXPECT_EQ(smOf(12, 1), 120);
+  EXPECT_EQ(smOf(11, 0), kPtxOnly);
+  EXPECT_EQ(smOf(13, 0), kPtxOnly);
 }
 
 TEST(KernelKey, BuildIdIsSixteenHexDigits) {
@@ -129,7 +232,7 @@ TEST(KernelKey, RandomKeysRoundTrip) {
     ASSERT_TRUE(again == key) << "normalize is not idempotent: " << text;
     texts.insert(text);
   }
-  EXPECT_GT(texts.size(), 3000u) << "a third are row_limits keys, of which there are 192";
+  EXPECT_GT(texts.size(), 3000u) << "a third are row_limits keys, of which there are few";
 }
 
 TEST(KernelKey, FieldOrderSpacingAndMissingBuildDoNotMatter) {

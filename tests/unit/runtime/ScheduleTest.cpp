@@ -26,6 +26,12 @@ TEST(Schedule, TextRoundTripsOverTheWholeRange) {
     }
   }
   EXPECT_EQ(toText(Schedule{}), "kq:64x64:8x2");
+  for (int warps = 1; warps <= 16; ++warps) {
+    Schedule schedule{Orientation::QueriesByKeys, static_cast<uint16_t>(32 * warps), 80, 0, 0,
+                      static_cast<uint8_t>(warps)};
+    ASSERT_EQ(parseSchedule(toText(schedule)), schedule) << toText(schedule);
+  }
+  EXPECT_EQ(toText(*parseSchedule("qk:128x64:w4")), "qk:128x64:w4");
 }
 
 TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
@@ -34,7 +40,8 @@ TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
         " kq:64x64:8x2", "kq:64x64:8x2:1", "kq:0x64:8x2", "kq:8x64:8x2", "kq:65x64:8x2", "kq:528x64:8x2",
         "kq:64x0:8x2", "kq:64x24:8x2", "kq:64x1024:8x2", "kq:64x64:0x2", "kq:64x64:17x2", "kq:64x64:8x0",
         "kq:64x64:8x9", "kq:-64x64:8x2", "kq:064x64:8x2", "kq:64x64:+8x2", "kq:64X64:8x2",
-        "kq:99999999999x64:8x2"}) {
+        "kq:99999999999x64:8x2", "kq:128x64:w4", "qk:128x64:w", "qk:128x64:w0", "qk:528x64:w17", "qk:128x64:w3",
+        "qk:64x64:w8", "qk:128x64:w4 ", "qk:128x64:w4x2", "qk:128x64:8x2w4", "qk:128x60:w4"}) {
     EXPECT_FALSE(parseSchedule(text).has_value()) << text;
   }
 }
@@ -81,4 +88,38 @@ TEST(Schedule, FirstMatchingRowWinsAndBothHeadDimsCount) {
     }
   }
   EXPECT_EQ(probes, 3 * 5 * 4 * 4);
+}
+
+TEST(Schedule, GpuTableServesEveryHeadDim) {
+  for (unsigned sm : {80u, 90u, 120u, 0xffffu}) {
+    for (unsigned headDim = 1; headDim <= 256; ++headDim) {
+      for (bool masked : {false, true}) {
+        const Schedule schedule = chooseGpuSchedule(sm, headDim, 257 - headDim, masked);
+        ASSERT_EQ(parseSchedule(toText(schedule)), schedule);
+        ASSERT_GT(schedule.warps, 0);
+      }
+    }
+  }
+}
+
+TEST(Schedule, GpuTableIsReadFromTheTop) {
+  std::ifstream file(TILEWRIGHT_GPU_SCHEDULE_TABLE);
+  const nlohmann::json table = nlohmann::json::parse(file);
+  ASSERT_EQ(table["target"], "gpu");
+  int probes = 0;
+  for (unsigned headDim : {1u, 64u, 65u, 128u, 129u, 256u}) {
+    for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
+      for (bool masked : {false, true}) {
+        for (const nlohmann::json &row : table["rows"]) {
+          if (row.value("sm", 90u) == 90u && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
+              row.value("masked", masked) == masked) {
+            EXPECT_EQ(toText(chooseGpuSchedule(90, headDim, headDimV, masked)), row["schedule"]);
+            ++probes;
+            break;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(probes, 6 * 4 * 2);
 }

@@ -112,13 +112,12 @@ TEST(Validation, Dtypes) {
 }
 
 TEST(Validation, Devices) {
-  refuses("v", "is on cuda:3; this version generates CPU code only",
+  refuses("v", "is on cuda:3, but q is on the CPU: all tensors of a call must be on one device",
           [](TwForwardArgs &args) {
             args.v.device = TW_DEVICE_CUDA;
             args.v.device_index = 3;
-          },
-          TW_UNSUPPORTED);
-  refuses("lse", "is on cuda:0", [](TwForwardArgs &args) { args.lse.device = TW_DEVICE_CUDA; }, TW_UNSUPPORTED);
+          });
+  refuses("lse", "is on cuda:0, but q is on the CPU", [](TwForwardArgs &args) { args.lse.device = TW_DEVICE_CUDA; });
   refuses("k", "device is TwDevice(9)", [](TwForwardArgs &args) { args.k.device = static_cast<TwDevice>(9); });
 }
 
@@ -339,26 +338,31 @@ TEST(Validation, ReferenceAlsoTakesFloat64) {
 }
 
 TEST(SupportMatrix, DispatchFollowsTheTable) {
-  for (const SupportRow &row : supportMatrix()) {
-    switch (row.group) {
-    case FeatureGroup::ElementType:
-      EXPECT_EQ(supportedElementType(static_cast<TwDType>(row.value)).has_value(), row.cpu) << row.feature;
-      break;
-    case FeatureGroup::Mask:
-      EXPECT_EQ(supportsMask(static_cast<attn::MaskKind>(row.value)), row.cpu) << row.feature;
-      break;
-    case FeatureGroup::CausalAlign:
-      EXPECT_EQ(supportsCausalAlign(static_cast<TwCausalAlign>(row.value)), row.cpu) << row.feature;
-      break;
-    default:
-      break;
+  for (TwDevice device : {TW_DEVICE_CPU, TW_DEVICE_CUDA}) {
+    for (const SupportRow &row : supportMatrix()) {
+      const bool served = device == TW_DEVICE_CPU ? row.cpu : row.cuda;
+      switch (row.group) {
+      case FeatureGroup::ElementType:
+        EXPECT_EQ(supportedElementType(static_cast<TwDType>(row.value), device).has_value(), served) << row.feature;
+        break;
+      case FeatureGroup::Mask:
+        EXPECT_EQ(supportsMask(static_cast<attn::MaskKind>(row.value), device), served) << row.feature;
+        break;
+      case FeatureGroup::CausalAlign:
+        EXPECT_EQ(supportsCausalAlign(static_cast<TwCausalAlign>(row.value), device), served) << row.feature;
+        break;
+      default:
+        break;
+      }
     }
   }
-  EXPECT_FALSE(supportedElementType(TW_INT32));
-  EXPECT_FALSE(supportedElementType(TW_FLOAT64));
-  EXPECT_EQ(supportedValues(FeatureGroup::ElementType), "float32, float16, bfloat16");
+  EXPECT_FALSE(supportedElementType(TW_INT32, TW_DEVICE_CPU));
+  EXPECT_FALSE(supportedElementType(TW_FLOAT64, TW_DEVICE_CPU));
+  EXPECT_EQ(supportedValues(FeatureGroup::ElementType, TW_DEVICE_CPU), "float32, float16, bfloat16");
+  EXPECT_EQ(supportedValues(FeatureGroup::ElementType, TW_DEVICE_CUDA), "float16, bfloat16");
   const std::string markdown = supportMatrixMarkdown();
   for (const SupportRow &row : supportMatrix()) {
-    EXPECT_THAT(markdown, HasSubstr("| " + std::string(row.feature) + (row.cpu ? " | yes |" : " | no |")));
+    EXPECT_THAT(markdown, HasSubstr("| " + std::string(row.feature) + (row.cpu ? " | yes" : " | no") +
+                                    (row.cuda ? " | yes |" : " | no |")));
   }
 }

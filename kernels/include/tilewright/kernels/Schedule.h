@@ -33,6 +33,12 @@ std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
 
+/// What parseSchedule accepts.
+inline constexpr std::string_view kScheduleForm =
+    "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
+    "a GPU as in qk:128x64:w4, with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in "
+    "[1, 8], warps in [1, 16] and blockM a multiple of 16 * warps";
+
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
 Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);

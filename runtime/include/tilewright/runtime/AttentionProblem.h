@@ -13,6 +13,8 @@
 namespace tilewright::runtime {
 
 struct AttentionProblem {
+  TwDevice device = TW_DEVICE_CPU; ///< of every tensor
+  int32_t deviceIndex = 0;         ///< of a CUDA device; 0 on the CPU
   /// Of q, k and v. One of the types of the support matrix, or TW_FLOAT64 for the reference.
   TwDType dtype = TW_FLOAT32;
   TwDType outDtype = TW_FLOAT32; ///< dtype, or TW_FLOAT64 for the reference
@@ -38,6 +40,9 @@ struct AttentionProblem {
   /// q, k, v, out: true if neighbours along head_dim are neighbours in memory. A head dim of 1 and a tensor without
   /// elements count as contiguous, whatever their stride.
   std::array<bool, 4> contiguous{};
+  /// q, k, v, out: bytes to which every row along head_dim is aligned: 2, 4, 8 or 16. Set for CUDA tensors only. A
+  /// tensor whose address is not known (null) counts as aligned to 16 bytes at its start.
+  std::array<uint8_t, 4> rowAlign{};
 
   /// o of semantics A2: query row i stands at key position i + o.
   int64_t causalOffset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
@@ -61,6 +66,10 @@ enum class Purpose : uint8_t {
   Reference ///< as Run; float64 is allowed
 };
 
+/// All tensors lie on one device. On CUDA the numbers of a GLM mask are not read, so they are not checked: kernels
+/// clamp them to [0, seqlen_k] (semantics A4). For Purpose::BlockMap, which reads them, the mask lies on the CPU even
+/// where the other tensors do not. Purpose::Reference takes CPU tensors only.
+///
 /// Checks everything (semantics A1, A2, A4, A8, A11) before anything is compiled or written. Throws Error with
 /// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed.
 ///

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The disk cache: one self-contained file a key, `<dir>/v1/<two digits>/<digest>.twk`.
+// The disk cache: one self-contained file a key, `<dir>/v2/<two digits>/<digest>.twk`.
 //
 //   offset  size
 //        0     8  magic "\x89TWK\r\n\x1a\n": text-mode transfers damage it
 //        8     4  schema version
 //       12     4  bytes of this header
 //       16     8  bytes of the key's text
-//       24     8  bytes of the metadata, JSON
+//       24     8  bytes of the metadata, JSON: symbol, format (elf, cubin, ptx), scratchBytes, sharedBytes, threads,
+//                 pipeline, stageMs
 //       32     8  bytes of the object
 //       40    32  BLAKE3 over bytes 0..39 and everything after the header
 //       72        key's text, metadata, object
@@ -49,7 +50,7 @@ CacheLocation chooseCacheLocation(const char *option);
 std::string encodeEntry(const Artifact &artifact);
 std::optional<Artifact> decodeEntry(std::string_view bytes, std::string_view keyText, std::string &fault);
 
-inline constexpr uint32_t kCacheSchema = 1;
+inline constexpr uint32_t kCacheSchema = 2;
 
 class DiskCache {
 public:

@@ -18,7 +18,8 @@ namespace tilewright::runtime {
 Artifact compileKernel(const KernelKey &key);
 
 /// Text of one stage: attn, tile, schedule, vector, llvm, or the object's bytes for obj; of a GPU key: attn, tile,
-/// schedule, nvvm, llvm, ptx, or the machine code's bytes for cubin (TW_UNSUPPORTED without an assembler). `stageMs` may be null.
+/// schedule, nvvm, llvm, ptx, or the machine code's bytes for cubin (TW_UNSUPPORTED without an assembler). `stageMs`
+/// may be null.
 /// Throws Error(TW_INVALID_ARGUMENT, argument "stage") for any other name, naming the stages.
 std::string compileToStage(const KernelKey &key, std::string_view stage,
                            std::vector<std::pair<std::string, double>> *stageMs);

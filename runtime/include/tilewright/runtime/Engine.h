@@ -49,10 +49,13 @@ public:
   const EngineOptions &options() const { return options_; }
   const DiskCache &cache() const { return cache_; }
 
-  /// Checks, obtains every kernel of the plan, then runs it. Nothing is written if it throws.
+  /// Checks, obtains every kernel of the plan, then runs it. Nothing is written if it throws. For CUDA tensors it
+  /// queues the work on args.stream and returns.
   void forward(const TwForwardArgs &args);
 
-  Plan plan(const AttentionProblem &problem) const { return makePlan(problem, options_.plan); }
+  Plan plan(const AttentionProblem &problem) const { return makePlan(problem, planOptions(problem)); }
+  /// What a plan for the problem's device is made with. Asks the driver for a CUDA device, without a context on it.
+  PlanOptions planOptions(const AttentionProblem &problem) const;
 
   /// The kernel from memory (no lock, no allocation), else from disk, else compiled. Threads that ask for a key while
   /// it is being made wait for the one that makes it, and share its failure; a failure is not remembered.
@@ -81,9 +84,11 @@ private:
     Event event;
   };
 
+  const LoadedKernel *find(const KernelKey &key) const; ///< in memory; counts nothing
+  void forwardCuda(const AttentionProblem &problem, const ForwardPointers &pointers, void *stream);
   const LoadedKernel &obtainSlowly(const KernelKey &key);
   Made make(const KernelKey &key);
-  bool makeFromDisk(const std::string &digest, Made &made);
+  bool makeFromDisk(const KernelKey &key, const std::string &digest, Made &made);
   void makeByCompiling(const KernelKey &key, const std::string &digest, Made &made);
 
   void beforeFork() override;

@@ -11,6 +11,8 @@
 #include "tilewright/kernels/Schedule.h"
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,16 +23,26 @@ enum class ElementType : uint8_t { F32 = 0, F16 = 1, BF16 = 2 };
 constexpr unsigned elementBytes(ElementType type) { return type == ElementType::F32 ? 4 : 2; }
 std::string_view toText(ElementType type); ///< "f32", "f16", "bf16"
 
+/// The SMs that machine code is made for.
+inline constexpr std::array<uint16_t, 7> kGpuSms = {80, 86, 87, 89, 90, 100, 120};
+/// In place of an SM: no machine code, but PTX of the sm_80 family, which the driver of any later GPU assembles.
+inline constexpr uint16_t kPtxOnly = 0xffff;
+
+/// The SM whose code a GPU of that compute capability runs: its own, else the last before it of the same major number
+/// (machine code runs on later minor ones), else kPtxOnly; nothing below 8.0.
+std::optional<uint16_t> smOf(int major, int minor);
+
 /// Canonical text, which parses back to the same key (fields in this order; `build` last):
 ///   forward target=cpu:x86-64-v4 dtype=bf16 headDim=64 headDimV=64 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a2,k:a2,v:a2,out:a2 schedule=kq:64x64:8x2 build=0123456789abcdef
 ///   forward target=sm_80:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x64:w4 build=0123456789abcdef
+///   (target=sm_80:ptx for kPtxOnly)
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
 /// Fields that a kernel kind does not depend on are absent from its text and zero in the struct (`normalize`).
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
-  uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for: 80, 86, 89, 90, 100, 120
+  uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for, or kPtxOnly
   CpuLevel level = CpuLevel::X86_64_v2; ///< of the CPU target; the lowest level otherwise
   ElementType dtype = ElementType::F32;
   attn::MaskKind mask = attn::MaskKind::None;
@@ -41,8 +53,10 @@ struct KernelKey {
                          ///< mask's own limit already ends the last block and the code is the same
   bool evenD = false;    ///< both head dims are multiples of the target's vector lanes, or of 16 on a GPU
                          ///< (follows from them)
-  std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided
-  kernels::Schedule schedule;
+  std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided.
+                                             ///< On a GPU what every row is aligned to: 2, 4, 8 or 16, or strided
+  kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits only blockM, and warps, count: the
+                              ///< rest is what a default Schedule has
 
   bool operator==(const KernelKey &) const = default;
 

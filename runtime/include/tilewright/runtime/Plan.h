@@ -40,14 +40,20 @@ inline constexpr size_t kWorkspaceAlign = 64;
 
 struct PlanOptions {
   CpuLevel level = CpuLevel::X86_64_v2;
-  std::optional<kernels::Schedule> schedule; ///< for every forward kernel; otherwise the schedule table's choice
+  /// For every forward kernel of its kind of target (with warps: CUDA, without: CPU); otherwise the table's choice.
+  std::optional<kernels::Schedule> schedule;
+  uint16_t sm = 0; ///< KernelKey::sm of CUDA problems; not read for others
 };
+
+/// Programs of a CUDA launch: the x extent of a grid.
+inline constexpr int64_t kMaxCudaPrograms = 0x7fffffff;
 
 /// The schedule of the problem's forward kernel.
 kernels::Schedule forwardSchedule(const AttentionProblem &problem, const PlanOptions &options);
 
 /// The problem must be one of the support matrix's types (Purpose::Reference makes others).
-/// Throws Error(TW_INVALID_ARGUMENT) if the number of programs or the workspace does not fit in 64 bits.
+/// Throws Error(TW_INVALID_ARGUMENT) if the number of programs or the workspace does not fit in 64 bits, or if a CUDA
+/// step has more than kMaxCudaPrograms programs.
 Plan makePlan(const AttentionProblem &problem, const PlanOptions &options);
 
 /// Fills every step's slots. `workspace` may be null if the plan needs none.

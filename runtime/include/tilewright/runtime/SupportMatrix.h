@@ -22,22 +22,23 @@ struct SupportRow {
   int32_t value;            ///< TwDType, attn::MaskKind or TwCausalAlign of the row; -1 where the group has no values
   std::string_view feature; ///< as users write it
   bool cpu;                 ///< served on the cpu target
+  bool cuda;                ///< served on the cuda target
   std::string_view note;
 };
 
 std::span<const SupportRow> supportMatrix();
 
-/// The element type of q, k, v and out on the cpu target for a dtype; nothing if the table does not allow it.
-std::optional<ElementType> supportedElementType(TwDType dtype);
-bool supportsMask(attn::MaskKind mask);
-bool supportsCausalAlign(TwCausalAlign align);
+/// The element type of q, k, v and out for a dtype on a device; nothing if the table does not allow it.
+std::optional<ElementType> supportedElementType(TwDType dtype, TwDevice device);
+bool supportsMask(attn::MaskKind mask, TwDevice device);
+bool supportsCausalAlign(TwCausalAlign align, TwDevice device);
 
 /// Head dims of q/k and of v, inclusive.
 inline constexpr int64_t kMinHeadDim = 1;
 inline constexpr int64_t kMaxHeadDim = 256;
 
-/// "float32, float16, bfloat16": the supported values of a group, for error messages.
-std::string supportedValues(FeatureGroup group);
+/// "float32, float16, bfloat16": the values of a group that a device supports, for error messages.
+std::string supportedValues(FeatureGroup group, TwDevice device);
 
 /// The table as Markdown.
 std::string supportMatrixMarkdown();

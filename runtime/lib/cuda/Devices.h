@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The CUDA devices of the process: what they are, and their primary contexts, which every CUDA library of the process
+// shares. A context is retained once and kept until the process ends.
+#ifndef TILEWRIGHT_LIB_CUDA_DEVICES_H
+#define TILEWRIGHT_LIB_CUDA_DEVICES_H
+
+#include "Driver.h"
+#include "DriverTypes.h"
+#include <cstdint>
+#include <string>
+
+namespace tilewright::runtime::cuda {
+
+/// Devices beyond these are not served.
+inline constexpr int kMaxDevices = 64;
+
+struct DeviceInfo {
+  int ordinal = 0;
+  Device handle = 0;
+  std::string name;
+  int major = 0, minor = 0;   ///< compute capability
+  int64_t sharedBytes = 0;    ///< the most dynamic shared memory that a block may ask for
+  bool memoryPools = false;   ///< cuMemAllocAsync works
+  Context context = nullptr;  ///< primary; null in what deviceInfo returns
+};
+
+int deviceCount();
+
+/// Looks at the device without making a context on it.
+/// Throws Error(TW_INVALID_ARGUMENT, argument "q") if there is no such device, CudaError if the driver fails.
+DeviceInfo deviceInfo(int ordinal);
+
+/// The device with its primary context; throws as deviceInfo does. After the first call for an ordinal: no lock, no
+/// allocation, no driver call.
+const DeviceInfo &device(int ordinal);
+
+/// Makes the device's primary context current for the scope, if it is not already.
+class ContextScope {
+public:
+  explicit ContextScope(const DeviceInfo &device);
+  ~ContextScope();
+  ContextScope(const ContextScope &) = delete;
+  ContextScope &operator=(const ContextScope &) = delete;
+
+private:
+  const DriverApi &api_;
+  bool pushed_ = false;
+};
+
+void forgetDevicesForTesting();
+
+} // namespace tilewright::runtime::cuda
+
+#endif // TILEWRIGHT_LIB_CUDA_DEVICES_H

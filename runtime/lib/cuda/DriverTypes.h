@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The few types and numbers of NVIDIA's driver API that the runtime uses. The driver's own header is not needed to
+// build Tilewright: the API is a C ABI, found at run time (Driver.h). Comments give the driver's name of each number.
+#ifndef TILEWRIGHT_LIB_CUDA_DRIVERTYPES_H
+#define TILEWRIGHT_LIB_CUDA_DRIVERTYPES_H
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tilewright::runtime::cuda {
+
+using Result = int;                  ///< CUresult
+using Device = int;                  ///< CUdevice
+using DevicePointer = uint64_t;      ///< CUdeviceptr
+using Context = struct ContextTag *; ///< CUcontext
+using Module = struct ModuleTag *;   ///< CUmodule
+using Function = struct FunctionTag *; ///< CUfunction
+using Stream = struct StreamTag *;     ///< CUstream; null is the legacy default stream
+
+inline constexpr Result kSuccess = 0;               // CUDA_SUCCESS
+inline constexpr Result kErrorOutOfMemory = 2;      // CUDA_ERROR_OUT_OF_MEMORY
+inline constexpr Result kErrorNoDevice = 100;       // CUDA_ERROR_NO_DEVICE
+inline constexpr Result kErrorCaptureImplicit = 906; // CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
+
+inline constexpr int kAttributeMajor = 75;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+inline constexpr int kAttributeMinor = 76;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
+inline constexpr int kAttributeSharedOptIn = 97;     // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+inline constexpr int kAttributeMemoryPools = 115;    // CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED
+
+inline constexpr int kFunctionMaxDynamicShared = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+
+inline constexpr int kJitErrorLog = 5;               // CU_JIT_ERROR_LOG_BUFFER
+inline constexpr int kJitErrorLogBytes = 6;          // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
+
+inline constexpr int kCaptureNone = 0;               // CU_STREAM_CAPTURE_STATUS_NONE
+
+/// Dynamic shared memory of a block that needs no attribute.
+inline constexpr uint64_t kDefaultSharedBytes = 48 * 1024;
+
+} // namespace tilewright::runtime::cuda
+
+#endif // TILEWRIGHT_LIB_CUDA_DRIVERTYPES_H
