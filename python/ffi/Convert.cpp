@@ -28,6 +28,8 @@ const char *errorKind(TwStatus status) {
     return "tilewright.OutOfMemory";
   case TW_IO_ERROR:
     return "tilewright.CacheIOError";
+  case TW_CUDA_ERROR:
+    return "tilewright.CudaError";
   case TW_OK:
   case TW_INTERNAL_ERROR:
     break;
@@ -106,7 +108,7 @@ TwDevice toDevice(const std::string &name, DLDevice device) {
   default:
     raise(TW_UNSUPPORTED,
           name + ": is on a device of DLPack type " + std::to_string(device.device_type) +
-              "; this version generates CPU code only: move the tensors to the CPU",
+              ", must be on the CPU or on a CUDA device",
           name);
   }
 }

@@ -11,9 +11,12 @@
 //   softmax_scale    None (head_dim ** -0.5) or a float
 //   causal           bool
 //   causal_align     "bottom_right" or "top_left"
+// CUDA tensors: `forward` works on the stream that TVM-FFI's environment holds for the device, `forward_on_stream` on
+// the one that it is given. Neither waits for it.
 #include "Convert.h"
 
 #include <tvm/ffi/container/array.h>
+#include <tvm/ffi/extra/c_env_api.h>
 #include <tvm/ffi/function.h>
 
 namespace tilewright::glue {
@@ -73,6 +76,18 @@ TwForwardArgs toArgs(const TensorView &q, const TensorView &k, const TensorView 
 void forward(int64_t engine, TensorView q, TensorView k, TensorView v, TensorView out, Optional<TensorView> lse,
              Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal, String causalAlign) {
   TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  if (args.q.device == TW_DEVICE_CUDA) {
+    args.stream = TVMFFIEnvGetStream(kDLCUDA, args.q.device_index);
+  }
+  check(tw_forward(toEngine(engine), &args));
+}
+
+/// `forward` on a stream that the caller names: a CUstream as an integer.
+void forwardOnStream(int64_t engine, int64_t stream, TensorView q, TensorView k, TensorView v, TensorView out,
+                     Optional<TensorView> lse, Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal,
+                     String causalAlign) {
+  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
+  args.stream = reinterpret_cast<void *>(stream);
   check(tw_forward(toEngine(engine), &args));
 }
 
@@ -191,6 +206,7 @@ String lastErrorArgument() { return lastArgument(); }
 } // namespace tilewright::glue
 
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward, tilewright::glue::forward)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_on_stream, tilewright::glue::forwardOnStream)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(reference_forward, tilewright::glue::referenceForward)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_plan, tilewright::glue::forwardPlan)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_block_map, tilewright::glue::forwardBlockMap)

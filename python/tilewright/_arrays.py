@@ -5,7 +5,8 @@ Neither package is imported here. An array of theirs can only exist once the cal
 looked up among the loaded modules.
 
 Checked here is what the native side cannot see or name: the kind of object, types without a DLPack name, memory that is
-no plain CPU memory, gradients. Shapes, dtypes, strides and values are checked by the native side.
+no plain memory of the CPU or a CUDA device, gradients. Shapes, dtypes, strides and values are checked by the native
+side.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class NumpyArrays:
 
 
 class TorchTensors:
-    """``torch.Tensor`` on the CPU, strided; any strides."""
+    """``torch.Tensor`` on the CPU or a CUDA device, strided; any strides."""
 
     name = "torch.Tensor"
 
@@ -124,18 +125,15 @@ class TorchTensors:
         return isinstance(value, self._torch.Tensor)
 
     def check(self, name: str, tensor: Any) -> Any:
-        """``tensor``, or the same memory without its gradient's history. Raises for what is no plain CPU memory."""
+        """``tensor``, or the same memory without its gradient's history. Raises for what is no plain memory."""
         torch = self._torch
         cls = type(tensor)
         if cls is not torch.Tensor and cls.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
             raise InvalidArgument(f"{name}: is a {_type_name(tensor)}, must be a plain torch.Tensor", name)
         if tensor.layout is not torch.strided:
             raise InvalidArgument(f"{name}: layout is {tensor.layout}, must be torch.strided", name)
-        if tensor.device.type != "cpu":
-            raise Unsupported(
-                f"{name}: is on {tensor.device}; this version generates CPU code only: move the tensors to the CPU",
-                name,
-            )
+        if tensor.device.type not in ("cpu", "cuda"):
+            raise Unsupported(f"{name}: is on {tensor.device}, must be on the CPU or on a CUDA device", name)
         if str(tensor.dtype) not in _TORCH_TYPES:
             raise InvalidArgument(f"{name}: dtype is {tensor.dtype}, must be {_allowed(name)}", name)
         if tensor.is_neg() or tensor.is_conj():
@@ -150,7 +148,8 @@ class TorchTensors:
         """Describes ``tensor`` without a copy. The result does not keep the tensor's memory alive."""
         tensor = self.check(name, tensor)
         code, bits = _TORCH_TYPES[str(tensor.dtype)]
-        return _ffi.Tensor(tensor.data_ptr(), code, bits, tuple(tensor.shape), tensor.stride())
+        device = (_ffi.DL_CUDA, tensor.device.index) if tensor.is_cuda else (_ffi.DL_CPU, 0)
+        return _ffi.Tensor(tensor.data_ptr(), code, bits, tuple(tensor.shape), tensor.stride(), *device)
 
     def check_output(self, name: str, tensor: Any) -> None:
         """Every torch tensor can be written."""
@@ -169,7 +168,7 @@ class TorchTensors:
     def empty(self, shape: Tuple[int, ...], like: Any, dtype: Optional[str] = None) -> Any:
         """``dtype`` is a torch name; None: that of ``like``."""
         return self._torch.empty(
-            shape, dtype=like.dtype if dtype is None else getattr(self._torch, dtype), device="cpu"
+            shape, dtype=like.dtype if dtype is None else getattr(self._torch, dtype), device=like.device
         )
 
     def written(self, tensor: Any) -> None:
@@ -182,7 +181,12 @@ class TorchTensors:
         """The exported function ``forward``; ``arrays`` are q, k, v, out, lse, glm_mask, the last two may be None."""
         names = ("q", "k", "v", "out", "lse", "glm_mask")
         tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
-        _ffi.torch_forward(engine, *tensors, *rest)
+        q = tensors[0]
+        if q.is_cuda:
+            stream = self._torch.cuda.current_stream(q.device).cuda_stream
+            _ffi.torch_forward_on_stream(engine, stream, *tensors, *rest)
+        else:
+            _ffi.torch_forward(engine, *tensors, *rest)
 
     def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:
         names = ("q", "k", "v", "out", "lse", "glm_mask")

@@ -28,9 +28,9 @@ from .errors import BY_KIND, InvalidArgument, TilewrightError
 
 LIBRARY_DIR = Path(__file__).resolve().parent / "lib"
 
-# DLPack's type codes and CPU device.
+# DLPack's type codes and device types.
 DL_INT, DL_UINT, DL_FLOAT, DL_BFLOAT, DL_COMPLEX, DL_BOOL = 0, 1, 2, 4, 5, 6
-_DL_CPU = 1
+DL_CPU, DL_CUDA = 1, 2
 
 # TVM-FFI's type indices (tvm/ffi/c_api.h) of the values that cross here.
 _NONE, _INT, _BOOL, _FLOAT, _DLTENSOR, _RAW_STR = 0, 1, 2, 3, 7, 8
@@ -86,16 +86,27 @@ class _ErrorObject(ctypes.Structure):
 
 
 class Tensor:
-    """Memory on the CPU as the native side sees it. Keeps its own descriptor alive, not the memory."""
+    """Memory as the native side sees it. Keeps its own descriptor alive, not the memory."""
 
     __slots__ = ("dl", "_dims")
 
-    def __init__(self, data: int, code: int, bits: int, shape: Sequence[int], strides: Sequence[int]) -> None:
-        """``strides`` count elements; ``code`` and ``bits`` are DLPack's."""
+    def __init__(
+        self,
+        data: int,
+        code: int,
+        bits: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        device_type: int = DL_CPU,
+        device_id: int = 0,
+    ) -> None:
+        """``strides`` count elements; ``code``, ``bits`` and ``device_type`` are DLPack's."""
         rank = len(shape)
         self._dims = dims = (ctypes.c_int64 * (2 * rank))(*shape, *strides)
         address = ctypes.addressof(dims)
-        self.dl = _DLTensor(data or None, _DL_CPU, 0, rank, code, bits, 1, address, address + 8 * rank, 0)
+        self.dl = _DLTensor(
+            data or None, device_type, device_id, rank, code, bits, 1, address, address + 8 * rank, 0
+        )
 
 
 class _Library:
@@ -127,7 +138,7 @@ class _Library:
 
 _lock = threading.Lock()
 _library: Optional[_Library] = None
-_torch_forward: Optional[Callable[..., None]] = None
+_torch_functions: Dict[str, Callable[..., None]] = {}
 
 
 def glue_path() -> Path:
@@ -278,16 +289,25 @@ def _import_tvm_ffi() -> Any:
 
 
 def torch_forward(*args: Any) -> None:
-    """The exported function ``forward``, for torch tensors."""
-    global _torch_forward
-    function = _torch_forward
+    """The exported function ``forward``, for torch tensors on the CPU."""
+    _call_with_torch("forward", args)
+
+
+def torch_forward_on_stream(*args: Any) -> None:
+    """The exported function ``forward_on_stream``, for torch tensors on a CUDA device."""
+    _call_with_torch("forward_on_stream", args)
+
+
+def _call_with_torch(name: str, args: Sequence[Any]) -> None:
+    function = _torch_functions.get(name)
     if function is None:
         _load()
         tvm_ffi = _import_tvm_ffi()
         with _lock:
-            if _torch_forward is None:
-                _torch_forward = tvm_ffi.load_module(str(glue_path())).get_function("forward")
-        function = _torch_forward
+            function = _torch_functions.get(name)
+            if function is None:
+                function = tvm_ffi.load_module(str(glue_path())).get_function(name)
+                _torch_functions[name] = function
     try:
         function(*args)
     except Exception as error:

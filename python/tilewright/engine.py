@@ -36,7 +36,8 @@ class Engine:
             ``"error"`` (:class:`~tilewright.CacheMiss`).
         cpu_level: ``"x86-64-v2"``, ``"x86-64-v3"`` or ``"x86-64-v4"``; None: ``$TILEWRIGHT_CPU_LEVEL``, else the best
             of this machine.
-        schedule: a schedule's text for every forward kernel, as it stands in keys; None: the schedule table.
+        schedule: a schedule's text, as it stands in keys, for every forward kernel of a CUDA device
+            (``"qk:128x64:w4"``) or of the CPU (``"kq:64x64:8x2"``); None: the schedule table.
 
     Raises:
         InvalidArgument: an argument is wrong.

@@ -17,6 +17,7 @@ __all__ = [
     "CacheMiss",
     "CacheIOError",
     "OutOfMemory",
+    "CudaError",
 ]
 
 
@@ -58,8 +59,22 @@ class OutOfMemory(TilewrightError, MemoryError):
     """Memory for the work of a call could not be had."""
 
 
+class CudaError(TilewrightError, RuntimeError):
+    """A call of the CUDA driver failed. The message holds the call, the driver's name of the error, the device and the
+    stream. It may be a fault of work that was queued earlier, by anybody in the process."""
+
+
 # By the kind that the native side gives its errors.
 BY_KIND: Dict[str, Type[TilewrightError]] = {
     "tilewright." + cls.__name__: cls
-    for cls in (TilewrightError, InvalidArgument, Unsupported, CompileError, CacheMiss, CacheIOError, OutOfMemory)
+    for cls in (
+        TilewrightError,
+        InvalidArgument,
+        Unsupported,
+        CompileError,
+        CacheMiss,
+        CacheIOError,
+        OutOfMemory,
+        CudaError,
+    )
 }

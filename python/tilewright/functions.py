@@ -31,20 +31,25 @@ def flash_attn_func(
 ) -> Union[ArrayT, Tuple[ArrayT, ArrayT]]:
     """Attention, ``softmax(softmax_scale * q @ k.T) @ v`` over the visible keys of each query row.
 
-    All arrays are NumPy arrays, or all are torch tensors on the CPU. They may have any strides: a ``(batch, heads,
-    seqlen, head_dim)`` array passed as ``x.transpose(1, 2)``, or the slices of a packed qkv array, are read where they
-    are. Inputs are only read, so read-only arrays do. Nothing may change them, or read ``out``, until the call returns.
+    All arrays are NumPy arrays, or all are torch tensors on the CPU, or all are torch tensors on one CUDA device. They
+    may have any strides: a ``(batch, heads, seqlen, head_dim)`` array passed as ``x.transpose(1, 2)``, or the slices of
+    a packed qkv array, are read where they are. Inputs are only read, so read-only arrays do. Nothing may change them,
+    or read ``out``, until the call returns.
+
+    CUDA tensors: the work is queued on torch's current stream of their device, and the call returns without waiting for
+    it. It can be captured in a CUDA graph once it has been made without one.
 
     Args:
-        q: ``(batch, seqlen_q, heads, head_dim)``; float32, float16 or bfloat16 (NumPy: the dtype of ml_dtypes).
-            ``head_dim`` is 1 to 256, lengths start at 0.
+        q: ``(batch, seqlen_q, heads, head_dim)``; float32 (not on CUDA), float16 or bfloat16 (NumPy: the dtype of
+            ml_dtypes). ``head_dim`` is 1 to 256, lengths start at 0.
         k: ``(batch, seqlen_k, heads_k, head_dim)``, dtype of q; ``heads`` is a multiple of ``heads_k``.
         v: ``(batch, seqlen_k, heads_k, head_dim_v)``, dtype of q; ``head_dim_v`` is 1 to 256.
         causal: query row i sees keys up to its own position and none after it.
         glm_mask: what a row sees beyond the causal limit, int32; needs ``causal=True``. Either break points
             ``(batch,)``: every row sees keys ``j < glm_mask[b]``; or packed pairs ``(batch, 2, N)``: a row whose
             position is in ``[glm_mask[b, 0, n], glm_mask[b, 1, n])`` sees keys up to that end. -1 marks an unused pair;
-            pairs may come in any order, overlap and nest. Values lie in ``[0, seqlen_k]``.
+            pairs may come in any order, overlap and nest. Values lie in ``[0, seqlen_k]``; those of CUDA tensors
+            are not checked but clamped.
         softmax_scale: finite and >= 0; ``head_dim ** -0.5`` if None.
         causal_align: position of query row i among the keys: ``"bottom_right"``: ``i + seqlen_k - seqlen_q``;
             ``"top_left"``: ``i``.
@@ -60,11 +65,14 @@ def flash_attn_func(
 
     Raises:
         InvalidArgument: an argument is wrong; ``error.argument`` is its name.
-        Unsupported: a tensor requires grad while gradients are recorded: there is no backward pass yet.
+        Unsupported: a tensor requires grad while gradients are recorded (there is no backward pass yet); float32 on a
+            CUDA device; a device below compute capability 8.0, or no CUDA driver.
         CompileError: the kernel could not be compiled.
-        CacheMiss: the engine may not compile, and the kernel is in no cache.
+        CacheMiss: the engine may not compile, and the kernel is in no cache; or a CUDA graph is being captured, and the
+            kernel is not loaded yet.
+        CudaError: a call of the CUDA driver failed.
 
-        Outputs are untouched in all these cases.
+        Outputs are untouched in all these cases, but for a CudaError about work that already runs.
     """
     arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out)
     arrays.check_gradients(q=q, k=k, v=v, out=out)

@@ -95,7 +95,8 @@ def block_map(
 ) -> BlockMap:
     """Which blocks of the score matrix :func:`tilewright.flash_attn_func` would skip, mask, or run unmasked.
 
-    Arguments and errors are those of ``flash_attn_func``.
+    ``glm_mask`` is on the CPU, where its numbers can be read, also if q, k and v are on a CUDA device. Other
+    arguments, and errors, are those of ``flash_attn_func``.
     """
     handle, args = _describe(engine, q, k, v, glm_mask, softmax_scale, causal, causal_align)
     block_m, block_n = _ffi.call("forward_block_map", handle, *args, None)
@@ -112,7 +113,8 @@ def block_map(
 
 
 def compile(key: str, stage: str = "obj") -> Compiled:
-    """Compiles the kernel that ``key`` names up to ``stage``: attn, tile, schedule, vector, llvm or obj. Uses no cache.
+    """Compiles the kernel that ``key`` names up to ``stage``: attn, tile, schedule, vector, llvm or obj; of a GPU key
+    attn, tile, schedule, nvvm, llvm, ptx or cubin. Uses no cache, and no GPU.
 
     Raises:
         InvalidArgument: the key or the stage is wrong.

@@ -101,7 +101,8 @@ constexpr DType dtypeOf() {
   }
 }
 
-/// A view of host memory that is read, never written. Default-constructed: "not given".
+/// A view of memory that is read, never written; the host's, unless onCuda() made it. Default-constructed: "not
+/// given".
 class ConstTensor {
 public:
   using Dims = std::span<const int64_t>;
@@ -158,6 +159,13 @@ public:
     return result;
   }
 
+  /// The same tensor, if its memory is a CUDA device's and not the host's.
+  ConstTensor onCuda(int device) const {
+    ConstTensor result = *this;
+    result.moveToCuda(device);
+    return result;
+  }
+
 protected:
   size_t checkedDim(int dim) const {
     if (dim < 0 || dim >= raw_.rank) {
@@ -173,10 +181,15 @@ protected:
     std::swap(raw_.strides[a], raw_.strides[b]);
   }
 
+  void moveToCuda(int device) {
+    raw_.device = TW_DEVICE_CUDA;
+    raw_.device_index = device;
+  }
+
   TwTensor raw_{};
 };
 
-/// A view of host memory that may be written. Usable wherever a ConstTensor is expected.
+/// A view of memory that may be written. Usable wherever a ConstTensor is expected.
 class Tensor : public ConstTensor {
 public:
   Tensor() = default;
@@ -196,6 +209,11 @@ public:
     result.swapDims(first, second);
     return result;
   }
+  Tensor onCuda(int device) const {
+    Tensor result = *this;
+    result.moveToCuda(device);
+    return result;
+  }
 };
 
 class Engine;
@@ -207,6 +225,7 @@ struct ForwardOptions {
   std::optional<double> softmaxScale = std::nullopt; ///< finite, >= 0; not given: head_dim ** -0.5
   Tensor lse = {};                                   ///< (batch, heads, seqlen_q) float32, if the caller wants it
   const Engine *engine = nullptr;                    ///< not given: the process-wide engine
+  void *stream = nullptr; ///< CUstream for tensors on a CUDA device; null is its legacy default stream
 };
 
 struct EngineOptions {
@@ -246,6 +265,7 @@ inline TwForwardArgs forwardArgs(const ConstTensor &q, const ConstTensor &k, con
   args.has_softmax_scale = options.softmaxScale.has_value() ? 1 : 0;
   args.causal = options.causal ? 1 : 0;
   args.causal_align = static_cast<TwCausalAlign>(options.causalAlign);
+  args.stream = options.stream;
   return args;
 }
 
@@ -313,7 +333,8 @@ inline TwEngine *handleOf(const ForwardOptions &options) {
 } // namespace detail
 
 /// out = softmax(scale * q k^T, hidden entries -inf) v. q (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k,
-/// heads_k, head_dim or head_dim_v), out (batch, seqlen_q, heads, head_dim_v). Returns when out is written.
+/// heads_k, head_dim or head_dim_v), out (batch, seqlen_q, heads, head_dim_v). Returns when out is
+/// written; for tensors on a CUDA device when the work is queued on options.stream (see tw_forward).
 inline void forward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
                     const ForwardOptions &options = {}) {
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
