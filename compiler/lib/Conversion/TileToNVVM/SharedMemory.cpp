@@ -66,19 +66,32 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
   bool regular = threads() % chunks == 0;
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
   Value threadChunk = arith::RemUIOp::create(b, thread, i32(chunks));
+  // In the regular case a thread copies the same chunk of every so many rows: its addresses are one step apart.
+  Value step, next, place;
+  if (regular) {
+    int64_t rows = threads() / chunks;
+    Value firstCopied = arith::AddIOp::create(b, firstRow, toIndex(threadRow));
+    Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, firstCopied, rowStride));
+    Value col = arith::MulIOp::create(b, threadChunk, i32(chunkBytes / 2));
+    next = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
+    step = arith::IndexCastOp::create(b, b.getI64Type(), arith::MulIOp::create(b, rowStride, index(rows)));
+    place = arith::AddIOp::create(b, arith::MulIOp::create(b, threadRow, i32(buffer.pitch)),
+                                  arith::MulIOp::create(b, threadChunk, i32(chunkBytes)));
+  }
   for (int64_t start = 0; start < total; start += threads()) {
-    Value row, chunk;
+    Value row = threadRow, chunk = threadChunk;
+    int64_t passedRows = 0;
     if (regular) {
-      row = arith::AddIOp::create(b, threadRow, i32(start / chunks));
-      chunk = threadChunk;
+      passedRows = start / chunks;
+      row = arith::AddIOp::create(b, threadRow, i32(passedRows));
     } else {
       Value number = arith::AddIOp::create(b, thread, i32(start));
       row = arith::DivUIOp::create(b, number, i32(chunks));
       chunk = arith::RemUIOp::create(b, number, i32(chunks));
     }
+    Value from = next;
     auto copy = [&] {
       Value globalRow = arith::AddIOp::create(b, firstRow, toIndex(row));
-      Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
       Value bytes;
       if (buffer.cols * 2 % chunkBytes != 0 || buffer.cols != buffer.paddedCols) {
         Value left = arith::SubIOp::create(b, i32(buffer.cols * 2), arith::MulIOp::create(b, chunk, i32(chunkBytes)));
@@ -88,21 +101,29 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
         Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size);
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
       }
-      Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
-      offset = arith::AddIOp::create(b, offset, toIndex(col));
-      Value from = globalAddress(base, i16, offset);
-      Value place = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(buffer.pitch)),
-                                          arith::MulIOp::create(b, chunk, i32(chunkBytes)));
+      Value to;
+      if (regular) {
+        to = sharedAddress(buffer, place, passedRows * buffer.pitch);
+      } else {
+        Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
+        Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
+        from = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
+        Value bytesIn = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(buffer.pitch)),
+                                              arith::MulIOp::create(b, chunk, i32(chunkBytes)));
+        to = sharedAddress(buffer, bytesIn, 0);
+      }
       // .cg bypasses L1 and exists for 16 bytes only.
       auto cache = chunkBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
-      NVVM::CpAsyncOp::create(b, sharedAddress(buffer, place, 0), from, static_cast<uint32_t>(chunkBytes), cache,
-                              bytes);
+      NVVM::CpAsyncOp::create(b, to, from, static_cast<uint32_t>(chunkBytes), cache, bytes);
     };
     if (start + threads() <= total) {
       copy();
     } else {
       Value number = arith::AddIOp::create(b, thread, i32(start));
       ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, i32(total)), copy);
+    }
+    if (regular && start + threads() < total) {
+      next = LLVM::GEPOp::create(b, next.getType(), i16, next, ValueRange{step});
     }
   }
 }

@@ -1,0 +1,73 @@
+// Operands of products go through shared memory, copied while the step before computes.
+// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-stage-loads))" -split-input-file | FileCheck "%s"
+
+!v = !tile.view<2 x bf16, unit 16>
+
+// CHECK-LABEL: func.func @chain(
+// One buffer for q, one for each load of the loops' bodies.
+// CHECK: %[[VS:.*]] = tile.alloc_shared : <16 x 8 x bf16>
+// CHECK: %[[KS:.*]] = tile.alloc_shared : <16 x 32 x bf16>
+// CHECK: %[[QS:.*]] = tile.alloc_shared : <16 x 32 x bf16>
+// Ahead of the loops: q, and the first block of keys of the chain if there is any, with the bounds of the strictest loop.
+// CHECK: tile.async_load %arg0[%{{.*}}] bounds [false, false] to %[[QS]]
+// CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[BEGIN:arg3]], %[[END:arg5]] : index
+// CHECK: scf.if %[[ANY]] {
+// CHECK: %[[ROW0:.*]] = arith.muli %[[BEGIN]], %{{.*}} : index
+// CHECK: tile.async_load %arg1[%[[ROW0]], %{{.*}}] bounds [true, false] to %[[KS]]
+// CHECK: scf.for %[[J:.*]] = %[[BEGIN]] to %[[MID:arg4]]
+// The keys have arrived; start this block's values, then multiply by the keys.
+// CHECK-NEXT: tile.await_loads
+// CHECK: tile.async_load %arg2[{{.*}}] bounds [true, false] to %[[VS]]
+// CHECK: %[[S:.*]] = tile.dot %[[QS]], %[[KS]], %{{.*}} trans_b
+// Nobody reads these keys any more: start the next block's, of the next loop too.
+// CHECK-NEXT: tile.await_loads
+// CHECK: %[[NEXT:.*]] = arith.addi %[[J]], %{{.*}} : index
+// CHECK: %[[MORE:.*]] = arith.cmpi slt, %[[NEXT]], %[[END]] : index
+// CHECK: scf.if %[[MORE]] {
+// CHECK: %[[ROW1:.*]] = arith.muli %[[NEXT]], %{{.*}} : index
+// CHECK: tile.async_load %arg1[%[[ROW1]], %{{.*}}] bounds [true, false] to %[[KS]]
+// CHECK: tile.dot %{{.*}}, %[[VS]], %{{.*}}
+// The second loop of the chain starts no first copy of its own.
+// CHECK: scf.for %{{.*}} = %[[MID]] to %[[END]]
+// CHECK-NEXT: tile.await_loads
+// CHECK-NOT: tile.load
+func.func @chain(%q: !v, %k: !v, %v: !v, %begin: index, %mid: index, %end: index) -> tensor<16x8xf32>
+    attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<16x8xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %full = scf.for %j = %begin to %mid step %c1 iter_args(%o = %zo) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [false, false] : !v -> tensor<16x8xbf16>
+    %next = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    scf.yield %next : tensor<16x8xf32>
+  }
+  %all = scf.for %j = %mid to %end step %c1 iter_args(%o = %full) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [true, false] : !v -> tensor<16x8xbf16>
+    %next = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    scf.yield %next : tensor<16x8xf32>
+  }
+  return %all : tensor<16x8xf32>
+}
+
+// -----
+
+// A load that feeds anything but products stays as it is.
+// CHECK-LABEL: func.func @not_an_operand(
+// CHECK: tile.load
+// CHECK-NOT: tile.alloc_shared
+func.func @not_an_operand(%limits: !tile.view<1 x i32, unit>) -> tensor<16xi32> attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %t = tile.load %limits[%c0] bounds [true] : !tile.view<1 x i32, unit> -> tensor<16xi32>
+  return %t : tensor<16xi32>
+}
