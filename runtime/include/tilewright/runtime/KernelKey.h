@@ -25,7 +25,8 @@ std::string_view toText(ElementType type); ///< "f32", "f16", "bf16"
 ///   forward target=cpu:x86-64-v4 dtype=bf16 headDim=64 headDimV=64 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a2,k:a2,v:a2,out:a2 schedule=kq:64x64:8x2 build=0123456789abcdef
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
-/// Fields that a kernel kind does not depend on are absent from its text and zero in the struct (`normalize`).
+/// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
+/// (`normalize`); of the schedule, row_limits depends on blockM only and prints the rest at its default.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
   CpuLevel level = CpuLevel::X86_64_v2;
