@@ -22,10 +22,12 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-/// Loop-carried state of a row block.
+/// Loop-carried state of a row block. Scores here are L of semantics A1, or, where nothing but the scale stands between
+/// the product and L, the product itself: the maximum of one is where the maximum of the other is, and the scale joins
+/// the factor log2(e) of the exponent, a multiplication an element less.
 struct Softmax {
   Value m;   ///< row maximum of the scores so far, (block_m), -inf before any
-  Value l;   ///< row sum of exp(score - m), (block_m)
+  Value l;   ///< row sum of exp(L - max L), (block_m)
   Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
 };
 
@@ -39,6 +41,7 @@ public:
 
 private:
   void placeProgram();
+  Value makeExponentFactor();
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value scores(Value queries, Value firstKey, bool masked);
@@ -58,6 +61,7 @@ private:
   StageList stages;
   ProgramContext context;
   Value zero, head, kvHead, keys, values;
+  Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
 void Forward::placeProgram() {
@@ -104,8 +108,10 @@ Value Forward::scores(Value queries, Value firstKey, bool masked) {
                                 : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
   Value columns = tile::IndexOp::create(b, b.tileType(shape, b.getI32Type()), b.toI32(firstKey), context.keyAxis());
   ScoreTile tile{product, columns};
-  for (const auto &stage : stages.stages) {
-    tile.scores = stage->score(context, tile);
+  if (!stages.onlyScaled) {
+    for (const auto &stage : stages.stages) {
+      tile.scores = stage->score(context, tile);
+    }
   }
   if (masked) {
     for (const auto &stage : stages.stages) {
@@ -118,25 +124,27 @@ Value Forward::scores(Value queries, Value firstKey, bool masked) {
 }
 
 Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool masked) {
-  Value log2e = b.fill({blockM}, std::numbers::log2e_v<float>);
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masked);
 
   Value m = b.maxKeepSecond(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), state.m);
   // A row that has seen nothing has m = -inf, and -inf - -inf would be NaN.
   Value safe = b.select(b.equalF(m, b.fill({blockM}, -kInf)), b.fill({blockM}, 0.0f), m);
-  Value alpha = b.exp2(b.mul(b.sub(state.m, safe), log2e));
+  Value alpha = b.exp2(b.mul(b.sub(state.m, safe), b.splat(exponentFactor, {blockM})));
   Value rescaledSum = b.mul(state.l, alpha);
-  // Subtract before scaling by log2(e): finite scores of any size keep finite differences (semantics A1).
+  // Subtract before scaling: finite scores of any size keep finite differences (semantics A1).
   Value difference = b.sub(s, context.broadcastQueries(safe));
-  Value probabilities = b.exp2(b.mul(difference, b.fill(shape, std::numbers::log2e_v<float>)));
+  Value probabilities = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
-  int64_t headAxis = keysAreRows() ? 0 : 1;
-  Value acc = b.mul(state.acc, b.broadcast(alpha, headAxis, outputShape()));
   Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
-  acc = keysAreRows() ? b.dot(block, probabilities, acc, true, false) : b.dot(probabilities, block, acc, false, false);
-  return {m, l, acc};
+  // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
+  // by a few thousand of them.
+  Value none = b.fill(outputShape(), 0.0f);
+  Value product = keysAreRows() ? b.dot(block, probabilities, none, true, false)
+                                : b.dot(probabilities, block, none, false, false);
+  Value kept = b.mul(state.acc, b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape()));
+  return {m, l, b.add(kept, product)};
 }
 
 Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked) {
@@ -168,13 +176,26 @@ void Forward::store(const Softmax &state) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
   Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
-  Value lse = b.select(empty, b.fill({blockM}, -kInf), b.add(state.m, logSum));
+  Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
+  Value lse = b.select(empty, b.fill({blockM}, -kInf), b.add(maximum, logSum));
   Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
 }
 
+/// A scale of 0 must not meet the -inf of a hidden entry in a product: 0 * -inf is NaN. With the smallest normal number
+/// instead, visible entries still weigh the same, and hidden ones nothing.
+Value Forward::makeExponentFactor() {
+  auto f32 = [&](float value) { return arith::ConstantOp::create(b, b.getF32FloatAttr(value)).getResult(); };
+  Value log2e = f32(std::numbers::log2e_v<float>);
+  if (!stages.onlyScaled) {
+    return log2e;
+  }
+  return arith::MaximumFOp::create(b, b.mul(p.scale, log2e), f32(std::numeric_limits<float>::min()));
+}
+
 void Forward::build() {
   placeProgram();
+  exponentFactor = makeExponentFactor();
   for (const auto &stage : stages.stages) {
     stage->begin(context);
   }
