@@ -60,8 +60,8 @@
 // CHECK-NOT: arith.cmpi
 // CHECK-NOT: tile.broadcast %[[LIMITS]]
 // CHECK-NOT: bounds [true
-// CHECK: %[[S:.*]] = arith.mulf %{{.*}} : tensor<32x16xf32>
-// CHECK-NEXT: tile.reduce max %[[S]] axis 0
+// CHECK: %[[S:.*]] = tile.dot {{.*}} -> tensor<32x16xf32>
+// CHECK: tile.reduce max %[[S]] axis 0
 // CHECK-NOT: tile.index
 // CHECK-NOT: arith.cmpi
 // CHECK-NOT: bounds [true
@@ -70,9 +70,9 @@
 // CHECK: scf.for %[[J:.*]] = %[[FULLEND]] to %[[END]] step %c1 iter_args(%{{.*}} = %[[FULL]]#0,
 // CHECK: %[[KEY:.*]] = arith.muli %[[J]], %c32
 // CHECK: tile.load %[[KV]][%[[KEY]], %[[C0]]] bounds [true, false]
+// CHECK: %[[S2:.*]] = tile.dot
 // CHECK: %[[KEY32:.*]] = arith.index_cast %[[KEY]] : index to i32
 // CHECK: %[[COLS:.*]] = tile.index %[[KEY32]] axis 0 : tensor<32x16xi32>
-// CHECK: %[[S2:.*]] = arith.mulf
 // CHECK: %[[HI:.*]] = tile.broadcast %[[LIMITS]] axis 0 : tensor<16xi32> -> tensor<32x16xi32>
 // CHECK: %[[SEEN:.*]] = arith.cmpi slt, %[[COLS]], %[[HI]]
 // CHECK: %[[MASKED:.*]] = arith.select %[[SEEN]], %[[S2]], %{{.*}}

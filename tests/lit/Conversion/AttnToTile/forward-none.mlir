@@ -57,30 +57,29 @@
 // CHECK-NOT: tile.index
 // CHECK-NOT: arith.cmpi
 // CHECK-NOT: bounds [true
-// CHECK: %[[SPLAT:.*]] = tile.splat %[[SCALE]] : tensor<32x16xf32>
-// CHECK: %[[SCALED:.*]] = arith.mulf %[[S]], %[[SPLAT]]
-// The maximum is taken of the scaled product itself.
-// CHECK-NEXT: %[[MAX:.*]] = tile.reduce max %[[SCALED]] axis 0 : tensor<32x16xf32> -> tensor<16xf32>
+// The maximum is taken of the product itself.
+// CHECK: %[[MAX:.*]] = tile.reduce max %[[S]] axis 0 : tensor<32x16xf32> -> tensor<16xf32>
 // CHECK-NEXT: %[[GREATER:.*]] = arith.cmpf ogt, %[[MAX]], %[[M]]
 // CHECK-NEXT: %[[NEXTM:.*]] = arith.select %[[GREATER]], %[[MAX]], %[[M]]
 // CHECK-NOT: tile.index
 // CHECK-NOT: arith.cmpi
 // CHECK-NOT: bounds [true
 // CHECK: tile.dot {{.*}} trans_a : tensor<32x8xf32>, tensor<32x16xf32> -> tensor<8x16xf32>
-// CHECK-NEXT: scf.yield %[[NEXTM]],
+// CHECK-NOT: arith.cmpi
+// CHECK: scf.yield %[[NEXTM]],
 
 // The partial loop goes on from there with the same state, and hides the columns from seqlen_k on.
 // CHECK: %[[PART:.*]]:3 = scf.for %[[J2:.*]] = %[[FULLEND]] to %[[END]] step %c1
 // CHECK-SAME: iter_args(%{{.*}} = %[[FULL]]#0, %{{.*}} = %[[FULL]]#1, %{{.*}} = %[[FULL]]#2) ->
 // CHECK: %[[KEY2:.*]] = arith.muli %[[J2]], %[[C32]] : index
 // CHECK: tile.load %[[KV]][%[[KEY2]], %[[C0]]] bounds [true, false]
+// CHECK: %[[S2:.*]] = tile.dot
 // CHECK: %[[KEY32:.*]] = arith.index_cast %[[KEY2]] : index to i32
 // CHECK: %[[COLS:.*]] = tile.index %[[KEY32]] axis 0 : tensor<32x16xi32>
-// CHECK: %[[SCALED2:.*]] = arith.mulf
 // CHECK: %[[HI:.*]] = tile.splat %[[END32]] : tensor<32x16xi32>
 // CHECK: %[[SEEN:.*]] = arith.cmpi slt, %[[COLS]], %[[HI]]
 // CHECK: %[[HIDDEN:.*]] = arith.constant dense<0xFF800000> : tensor<32x16xf32>
-// CHECK: %[[MASKED:.*]] = arith.select %[[SEEN]], %[[SCALED2]], %[[HIDDEN]]
+// CHECK: %[[MASKED:.*]] = arith.select %[[SEEN]], %[[S2]], %[[HIDDEN]]
 // CHECK-NEXT: tile.reduce max %[[MASKED]] axis 0
 // CHECK: tile.load %[[VV]][%[[KEY2]], %[[C0]]] bounds [true, false]
 // CHECK: scf.yield

@@ -20,9 +20,9 @@
 // CHECK: %[[P:.*]] = tile.exp2 %{{.*}} : tensor<32x16xf32>
 // CHECK: tile.reduce sum %[[P]] axis 0 : tensor<32x16xf32> -> tensor<16xf32>
 // The output is held transposed, (head_dim_v, block_m), and rescaled along its columns.
-// CHECK: tile.broadcast %{{.*}} axis 0 : tensor<16xf32> -> tensor<24x16xf32>
 // CHECK: %[[V:.*]] = tile.load {{.*}} -> tensor<32x24xf32>
 // CHECK: tile.dot %[[V]], %[[P]], %{{[^ ]*}} trans_a : tensor<32x24xf32>, tensor<32x16xf32> -> tensor<24x16xf32>
+// CHECK: tile.broadcast %{{.*}} axis 0 : tensor<16xf32> -> tensor<24x16xf32>
 // CHECK: scf.yield
 // CHECK: tile.broadcast %{{.*}} axis 0 : tensor<16xf32> -> tensor<24x16xf32>
 // CHECK: %[[OUT:.*]] = tile.transpose %{{.*}} : tensor<24x16xf32> -> tensor<16x24xf32>
@@ -71,9 +71,9 @@ func.func @keys_are_rows(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %scale: f
 // CHECK: tile.broadcast %{{.*}} axis 1 : tensor<16xf32> -> tensor<16x32xf32>
 // CHECK: %[[P:.*]] = tile.exp2 %{{.*}} : tensor<16x32xf32>
 // CHECK: tile.reduce sum %[[P]] axis 1
-// CHECK: tile.broadcast %{{.*}} axis 1 : tensor<16xf32> -> tensor<16x24xf32>
 // CHECK: %[[V:.*]] = tile.load {{.*}} -> tensor<32x24xf32>
 // CHECK: tile.dot %[[P]], %[[V]], %{{[^ ]*}} : tensor<16x32xf32>, tensor<32x24xf32> -> tensor<16x24xf32>
+// CHECK: tile.broadcast %{{.*}} axis 1 : tensor<16xf32> -> tensor<16x24xf32>
 // CHECK: scf.yield
 // CHECK: tile.broadcast %{{.*}} axis 1 : tensor<16xf32> -> tensor<16x24xf32>
 // CHECK-NEXT: %[[OUT:.*]] = arith.mulf
