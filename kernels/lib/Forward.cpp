@@ -127,10 +127,14 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masked);
 
+  // One operation a statement: in which order a call's arguments are evaluated, and so the order of operations in the
+  // IR, is otherwise the host compiler's choice.
   Value m = b.maxKeepSecond(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), state.m);
   // A row that has seen nothing has m = -inf, and -inf - -inf would be NaN.
-  Value safe = b.select(b.equalF(m, b.fill({blockM}, -kInf)), b.fill({blockM}, 0.0f), m);
-  Value alpha = b.exp2(b.mul(b.sub(state.m, safe), b.splat(exponentFactor, {blockM})));
+  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
+  Value safe = b.select(unseen, b.fill({blockM}, 0.0f), m);
+  Value decrease = b.sub(state.m, safe);
+  Value alpha = b.exp2(b.mul(decrease, b.splat(exponentFactor, {blockM})));
   Value rescaledSum = b.mul(state.l, alpha);
   // Subtract before scaling: finite scores of any size keep finite differences (semantics A1).
   Value difference = b.sub(s, context.broadcastQueries(safe));
@@ -162,7 +166,8 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
 void Forward::store(const Softmax &state) {
   // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
   Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
-  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), b.divF(b.fill({blockM}, 1.0f), state.l));
+  Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
+  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), reciprocal);
   Value out = b.mul(state.acc, b.broadcast(inverse, keysAreRows() ? 0 : 1, outputShape()));
   if (keysAreRows()) {
     out = b.transpose(out);
@@ -177,7 +182,8 @@ void Forward::store(const Softmax &state) {
   b.setInsertionPointToStart(ifOp.thenBlock());
   Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
   Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
-  Value lse = b.select(empty, b.fill({blockM}, -kInf), b.add(maximum, logSum));
+  Value sum = b.add(maximum, logSum);
+  Value lse = b.select(empty, b.fill({blockM}, -kInf), sum);
   Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
 }
@@ -190,7 +196,8 @@ Value Forward::makeExponentFactor() {
   if (!stages.onlyScaled) {
     return log2e;
   }
-  return arith::MaximumFOp::create(b, b.mul(p.scale, log2e), f32(std::numeric_limits<float>::min()));
+  Value factor = b.mul(p.scale, log2e);
+  return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::min()));
 }
 
 void Forward::build() {
