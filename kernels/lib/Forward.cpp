@@ -22,10 +22,12 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-/// Loop-carried state of a row block.
+/// Loop-carried state of a row block. Scores here are L of semantics A1, or, where nothing but the scale stands between
+/// the product and L, the product itself: the maximum of one is where the maximum of the other is, and the scale joins
+/// the factor log2(e) of the exponent, a multiplication an element less.
 struct Softmax {
   Value m;   ///< row maximum of the scores so far, (block_m), -inf before any
-  Value l;   ///< row sum of exp(score - m), (block_m)
+  Value l;   ///< row sum of exp(L - max L), (block_m)
   Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
 };
 
@@ -40,6 +42,7 @@ public:
 private:
   void placeProgram();
   Value operand(Value tile);
+  Value makeExponentFactor();
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value scores(Value queries, Value firstKey, bool masked);
@@ -58,6 +61,7 @@ private:
   StageList stages;
   ProgramContext context;
   Value zero, head, kvHead, keys, values;
+  Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
 void Forward::placeProgram() {
@@ -107,8 +111,10 @@ Value Forward::scores(Value queries, Value firstKey, bool masked) {
                                 : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
   Value columns = tile::IndexOp::create(b, b.tileType(shape, b.getI32Type()), b.toI32(firstKey), context.keyAxis());
   ScoreTile tile{product, columns};
-  for (const auto &stage : stages.stages) {
-    tile.scores = stage->score(context, tile);
+  if (!stages.onlyScaled) {
+    for (const auto &stage : stages.stages) {
+      tile.scores = stage->score(context, tile);
+    }
   }
   if (masked) {
     for (const auto &stage : stages.stages) {
@@ -121,28 +127,40 @@ Value Forward::scores(Value queries, Value firstKey, bool masked) {
 }
 
 Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool masked) {
-  Value log2e = b.fill({blockM}, std::numbers::log2e_v<float>);
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masked);
 
+  // One operation a statement: in which order a call's arguments are evaluated, and so the order of operations in the
+  // IR, is otherwise the host compiler's choice.
   Value m = b.maxKeepSecond(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), state.m);
   // A row that has seen nothing has m = -inf, and -inf - -inf would be NaN.
-  Value safe = b.select(b.equalF(m, b.fill({blockM}, -kInf)), b.fill({blockM}, 0.0f), m);
-  Value alpha = b.exp2(b.mul(b.sub(state.m, safe), log2e));
+  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
+  Value safe = b.select(unseen, b.fill({blockM}, 0.0f), m);
+  Value decrease = b.sub(state.m, safe);
+  Value alpha = b.exp2(b.mul(decrease, b.splat(exponentFactor, {blockM})));
   Value rescaledSum = b.mul(state.l, alpha);
-  // Subtract before scaling by log2(e): finite scores of any size keep finite differences (semantics A1).
+  // Subtract before scaling: finite scores of any size keep finite differences (semantics A1).
   Value difference = b.sub(s, context.broadcastQueries(safe));
-  Value probabilities = b.exp2(b.mul(difference, b.fill(shape, std::numbers::log2e_v<float>)));
+  Value probabilities = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
-  int64_t headAxis = keysAreRows() ? 0 : 1;
-  Value acc = b.mul(state.acc, b.broadcast(alpha, headAxis, outputShape()));
   Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  auto multiply = [&](Value weights, Value acc) {
+    return keysAreRows() ? b.dot(block, weights, acc, true, false) : b.dot(weights, block, acc, false, false);
+  };
+  Value factors = b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape());
   if (context.shape.storageOperands) {
-    probabilities = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
+    // Matrix instructions add to the rescaled accumulator; another set of registers for the block's product would not
+    // fit, and its 16-bit operands round far more than the chain of additions does.
+    Value kept = b.mul(state.acc, factors);
+    Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
+    return {m, l, multiply(weights, kept)};
   }
-  acc = keysAreRows() ? b.dot(block, probabilities, acc, true, false) : b.dot(probabilities, block, acc, false, false);
-  return {m, l, acc};
+  // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
+  // by a few thousand of them.
+  Value product = multiply(probabilities, b.fill(outputShape(), 0.0f));
+  Value kept = b.mul(state.acc, factors);
+  return {m, l, b.add(kept, product)};
 }
 
 Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked) {
@@ -160,7 +178,8 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
 void Forward::store(const Softmax &state) {
   // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
   Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
-  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), b.divF(b.fill({blockM}, 1.0f), state.l));
+  Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
+  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), reciprocal);
   Value out = b.mul(state.acc, b.broadcast(inverse, keysAreRows() ? 0 : 1, outputShape()));
   if (keysAreRows()) {
     out = b.transpose(out);
@@ -174,13 +193,28 @@ void Forward::store(const Softmax &state) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
   Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
-  Value lse = b.select(empty, b.fill({blockM}, -kInf), b.add(state.m, logSum));
+  Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
+  Value sum = b.add(maximum, logSum);
+  Value lse = b.select(empty, b.fill({blockM}, -kInf), sum);
   Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
 }
 
+/// A scale of 0 must not meet the -inf of a hidden entry in a product: 0 * -inf is NaN. With the smallest normal number
+/// instead, visible entries still weigh the same, and hidden ones nothing.
+Value Forward::makeExponentFactor() {
+  auto f32 = [&](float value) { return arith::ConstantOp::create(b, b.getF32FloatAttr(value)).getResult(); };
+  Value log2e = f32(std::numbers::log2e_v<float>);
+  if (!stages.onlyScaled) {
+    return log2e;
+  }
+  Value factor = b.mul(p.scale, log2e);
+  return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::min()));
+}
+
 void Forward::build() {
   placeProgram();
+  exponentFactor = makeExponentFactor();
   for (const auto &stage : stages.stages) {
     stage->begin(context);
   }

@@ -39,8 +39,8 @@ void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, const
     IrInt start = perRow(clamped(zero));
     IrInt end = perRow(clamped(one));
     Value position = (rows + offset).value;
-    Value inside = b.andI(arith::CmpIOp::create(b, arith::CmpIPredicate::sge, position, start.value),
-                          b.lessI(position, end.value));
+    Value notBefore = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, position, start.value);
+    Value inside = b.andI(notBefore, b.lessI(position, end.value));
     IrInt limit{&b, loop.getRegionIterArgs()[0]};
     scf::YieldOp::create(b, b.select(inside, maxOf(limit, end).value, limit.value));
   }

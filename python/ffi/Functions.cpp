@@ -14,6 +14,8 @@
 // CUDA tensors: `forward` works on the stream that TVM-FFI's environment holds for the device, `forward_on_stream` on
 // the one that it is given. Neither waits for it.
 #include "Convert.h"
+#include <optional>
+#include <string>
 
 #include <tvm/ffi/container/array.h>
 #include <tvm/ffi/extra/c_env_api.h>
@@ -130,13 +132,20 @@ Array<int64_t> forwardBlockMap(int64_t engine, TensorView q, TensorView k, Tenso
 
 int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t missPolicy, Optional<String> cpuLevel,
                      Optional<String> schedule) {
+  // Copies that outlive the call: value() returns a temporary, and short strings live inside it.
+  auto copied = [](const Optional<String> &text) {
+    return text.has_value() ? std::optional<std::string>(text.value()) : std::nullopt;
+  };
+  const std::optional<std::string> cacheDirText = copied(cacheDir);
+  const std::optional<std::string> cpuLevelText = copied(cpuLevel);
+  const std::optional<std::string> scheduleText = copied(schedule);
   TwEngineOptions options{};
   options.struct_size = sizeof(options);
-  options.cache_dir = cacheDir.has_value() ? cacheDir.value().c_str() : nullptr;
+  options.cache_dir = cacheDirText ? cacheDirText->c_str() : nullptr;
   options.num_threads = static_cast<int32_t>(numThreads);
   options.miss_policy = static_cast<TwMissPolicy>(missPolicy);
-  options.cpu_level = cpuLevel.has_value() ? cpuLevel.value().c_str() : nullptr;
-  options.schedule = schedule.has_value() ? schedule.value().c_str() : nullptr;
+  options.cpu_level = cpuLevelText ? cpuLevelText->c_str() : nullptr;
+  options.schedule = scheduleText ? scheduleText->c_str() : nullptr;
   TwEngine *engine = nullptr;
   check(tw_engine_create(&options, &engine));
   return reinterpret_cast<int64_t>(engine);

@@ -89,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
         "--sections", type=_choices(SECTIONS), default=everything, metavar="LIST", help=_listed("tables", SECTIONS)
     )
     parser.add_argument("--threads", type=_bounded(0), default=0, metavar="N", help="of both; 0: the CPUs available")
+    parser.add_argument(
+        "--schedule",
+        default=argparse.SUPPRESS,
+        metavar="TEXT",
+        help="schedule of every forward kernel, such as kq:64x64:8x2 (default: the schedule table's choice)",
+    )
+    parser.add_argument(
+        "--cpu-level",
+        default=argparse.SUPPRESS,
+        metavar="LEVEL",
+        help="x86-64-v2, x86-64-v3 or x86-64-v4 (default: the best of this machine)",
+    )
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch, even if it is installed")
     parser.add_argument("--seed", type=_bounded(0), default=0, metavar="N", help="of the random inputs")
     output = parser.add_mutually_exclusive_group()
@@ -178,7 +190,12 @@ def _missing(options: argparse.Namespace) -> str:
 
 def measure(options: argparse.Namespace, torch: Any) -> Dict[str, Any]:
     """The whole report, as ``--json`` prints it. ``torch`` is the package, or None."""
-    engine = Engine(cache_dir="", num_threads=options.threads)
+    engine = Engine(
+        cache_dir="",
+        num_threads=options.threads,
+        cpu_level=getattr(options, "cpu_level", None),
+        schedule=getattr(options, "schedule", None),
+    )
     threads = engine.info()["devices"]["cpu"]["threads"]
     if torch is not None:
         torch.set_num_threads(threads)

@@ -182,7 +182,7 @@ def read_text() -> bytes:
     """The project's documents: those beside this file in an installed package, else those of the source tree."""
     packaged = sorted((_PACKAGE / "demo_text").glob("*.md"))
     tree = _PACKAGE.parent.parent
-    found = packaged or [tree / "README.md", *sorted((tree / "docs").glob("*.md"))]
+    found = packaged or [tree / "README.md", *sorted(tree.glob("*/README.md")), *sorted(tree.glob("*/docs/*.md"))]
     texts = [path.read_bytes().strip() for path in found if path.is_file()]
     if not any(texts):
         raise OSError(f"no text: neither {_PACKAGE / 'demo_text'} nor {tree} holds the project's documents")

@@ -78,7 +78,7 @@ class Engine:
 
     def events(self) -> List[Dict[str, Any]]:
         """The kernels that the engine obtained, oldest first: ``key``, ``origin`` ("compiled" or "disk"), ``ms``, and
-        for a compilation ``stages``, milliseconds by stage."""
+        ``stages``, milliseconds by stage: those of the compilation, or of fetching from disk."""
         return json.loads(_ffi.call("engine_events", self._handle))
 
     def info(self) -> Dict[str, Any]:

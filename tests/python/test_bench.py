@@ -123,3 +123,14 @@ def test_help_and_wrong_options(tmp_path):
     for wrong in (["--head-dim", "64,257"], ["--dtype", "float64"], ["--cases", ""], ["--json", "--markdown"]):
         done = run(*wrong, cwd=tmp_path)
         assert done.returncode == 2 and wrong[0] in done.stderr and not done.stdout, wrong
+    # The engine's to check, in its own words.
+    done = run(*FORWARD, "--no-torch", "--schedule", "kq:64", cwd=tmp_path)
+    assert done.returncode == 1 and "schedule: is 'kq:64'" in done.stderr and not done.stdout
+
+
+def test_schedule_and_level_are_used(tmp_path):
+    wanted = ["--schedule", "qk:16x32:4x1", "--cpu-level", "x86-64-v2"]
+    done = run(*FORWARD, "--cases", "glm_packed", "--no-torch", "--json", *wanted, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["forward"]
+    assert " schedule=qk:16x32:4x1 " in row["key"] and " target=cpu:x86-64-v2 " in row["key"]

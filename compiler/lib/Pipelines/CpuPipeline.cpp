@@ -42,14 +42,16 @@ void tilewright::addLlvmStage(OpPassManager &pm) {
 
 void tilewright::buildCpuPipeline(OpPassManager &pm, const CpuPipelineOptions &options) {
   struct StageBuilder {
-    StringRef name;
+    CpuStage stage;
     void (*add)(OpPassManager &);
   };
-  const StageBuilder stages[] = {
-      {"tile", addTileStage}, {"schedule", addScheduleStage}, {"vector", addVectorStage}, {"llvm", addLlvmStage}};
+  const StageBuilder stages[] = {{CpuStage::Tile, addTileStage},
+                                 {CpuStage::Schedule, addScheduleStage},
+                                 {CpuStage::Vector, addVectorStage},
+                                 {CpuStage::Llvm, addLlvmStage}};
   for (const StageBuilder &stage : stages) {
     stage.add(pm);
-    if (options.until == stage.name) {
+    if (options.until == stage.stage) {
       return;
     }
   }

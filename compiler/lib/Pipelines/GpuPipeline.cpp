@@ -34,14 +34,16 @@ void tilewright::addGpuLlvmStage(OpPassManager &pm) {
 
 void tilewright::buildGpuPipeline(OpPassManager &pm, const GpuPipelineOptions &options) {
   struct StageBuilder {
-    StringRef name;
+    GpuStage stage;
     void (*add)(OpPassManager &);
   };
-  const StageBuilder stages[] = {
-      {"tile", addTileStage}, {"schedule", addGpuScheduleStage}, {"nvvm", addNvvmStage}, {"llvm", addGpuLlvmStage}};
+  const StageBuilder stages[] = {{GpuStage::Tile, addTileStage},
+                                 {GpuStage::Schedule, addGpuScheduleStage},
+                                 {GpuStage::Nvvm, addNvvmStage},
+                                 {GpuStage::Llvm, addGpuLlvmStage}};
   for (const StageBuilder &stage : stages) {
     stage.add(pm);
-    if (options.until == stage.name) {
+    if (options.until == stage.stage) {
       return;
     }
   }

@@ -11,10 +11,7 @@
 #include "llvm/Transforms/Scalar/EarlyCSE.h"
 #include "llvm/Transforms/Scalar/LICM.h"
 #include "llvm/Transforms/Scalar/LoopPassManager.h"
-#include "llvm/Transforms/Scalar/LoopStrengthReduce.h"
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
-#include "llvm/Transforms/Utils/LCSSA.h"
-#include "llvm/Transforms/Utils/LoopSimplify.h"
 #include <mutex>
 
 using namespace llvm;
@@ -33,7 +30,7 @@ static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine(CpuLevel level
     return createStringError(message);
   }
   TargetOptions options;
-  // Position independent: the loader may map code anywhere. Static libgcc helpers are never called.
+  // Position independent: the loader may map code anywhere.
   std::unique_ptr<TargetMachine> machine(target->createTargetMachine(triple, cpuLevelInfo(level).name, "", options,
                                                                      Reloc::PIC_, CodeModel::Small,
                                                                      CodeGenOptLevel::Default));
@@ -83,8 +80,8 @@ Error tilewright::optimizeForCpu(Module &module, CpuLevel level) {
   builder.registerLoopAnalyses(lam);
   builder.crossRegisterProxies(lam, fam, cgam, mam);
 
-  // Tile passes emit loops and vectors in their final shape: what remains is redundant address arithmetic, invariant
-  // broadcasts in inner loops, and induction variables.
+  // Tile passes emit loops and vectors in their final shape: what remains is redundant address arithmetic and invariant
+  // values in inner loops. Code generation has its own pass for induction variables.
   FunctionPassManager fpm;
   fpm.addPass(EarlyCSEPass());
   fpm.addPass(InstCombinePass());

@@ -112,27 +112,8 @@ public:
   /// `shape` has 1 to 4 dimensions. `strides` counts elements, one a dimension (0 and negative ones are fine); left
   /// empty, the tensor is contiguous, last dimension innermost. Throws Error(TW_INVALID_ARGUMENT) if they disagree.
   ConstTensor(const void *data, DType dtype, Dims shape, Dims strides = {}) {
-    if (shape.empty() || shape.size() > 4) {
-      throw Error(TW_INVALID_ARGUMENT, "shape has " + std::to_string(shape.size()) + " dimensions; a tensor has 1 to 4",
-                  "shape");
-    }
-    if (!strides.empty() && strides.size() != shape.size()) {
-      throw Error(TW_INVALID_ARGUMENT,
-                  "strides has " + std::to_string(strides.size()) + " entries; expected none, or one for each of the " +
-                      std::to_string(shape.size()) + " dimensions",
-                  "strides");
-    }
     // The C struct has one pointer type for inputs and outputs; inputs are never written through it.
-    raw_.data = const_cast<void *>(data);
-    raw_.dtype = static_cast<TwDType>(dtype);
-    raw_.device = TW_DEVICE_CPU;
-    raw_.rank = static_cast<int32_t>(shape.size());
-    int64_t contiguous = 1;
-    for (size_t i = shape.size(); i-- > 0;) {
-      raw_.shape[i] = shape[i];
-      raw_.strides[i] = strides.empty() ? contiguous : strides[i];
-      contiguous *= shape[i];
-    }
+    assign(const_cast<void *>(data), dtype, shape, strides);
   }
   ConstTensor(const void *data, DType dtype, std::initializer_list<int64_t> shape,
               std::initializer_list<int64_t> strides = {})
@@ -167,6 +148,28 @@ public:
   }
 
 protected:
+  void assign(void *data, DType dtype, Dims shape, Dims strides) {
+    if (shape.empty() || shape.size() > 4) {
+      throw Error(TW_INVALID_ARGUMENT, "shape has " + std::to_string(shape.size()) + " dimensions; a tensor has 1 to 4",
+                  "shape");
+    }
+    if (!strides.empty() && strides.size() != shape.size()) {
+      throw Error(TW_INVALID_ARGUMENT,
+                  "strides has " + std::to_string(strides.size()) + " entries; expected none, or one for each of the " +
+                      std::to_string(shape.size()) + " dimensions",
+                  "strides");
+    }
+    raw_.data = data;
+    raw_.dtype = static_cast<TwDType>(dtype);
+    raw_.device = TW_DEVICE_CPU;
+    raw_.rank = static_cast<int32_t>(shape.size());
+    uint64_t contiguous = 1; // unsigned: a shape too large for int64 wraps here, and the library reports it
+    for (size_t i = shape.size(); i-- > 0;) {
+      raw_.shape[i] = shape[i];
+      raw_.strides[i] = strides.empty() ? static_cast<int64_t>(contiguous) : strides[i];
+      contiguous *= static_cast<uint64_t>(shape[i]);
+    }
+  }
   size_t checkedDim(int dim) const {
     if (dim < 0 || dim >= raw_.rank) {
       throw Error(TW_INVALID_ARGUMENT,
@@ -193,16 +196,16 @@ protected:
 class Tensor : public ConstTensor {
 public:
   Tensor() = default;
-  Tensor(void *data, DType dtype, Dims shape, Dims strides = {}) : ConstTensor(data, dtype, shape, strides) {}
+  Tensor(void *data, DType dtype, Dims shape, Dims strides = {}) { assign(data, dtype, shape, strides); }
   Tensor(void *data, DType dtype, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides = {})
-      : ConstTensor(data, dtype, shape, strides) {}
+      : Tensor(data, dtype, Dims(shape.begin(), shape.size()), Dims(strides.begin(), strides.size())) {}
   template <typename T>
     requires detail::kHasDType<T>
   Tensor(T *data, std::initializer_list<int64_t> shape, std::initializer_list<int64_t> strides = {})
-      : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+      : Tensor(data, dtypeOf<T>(), shape, strides) {}
   template <typename T>
     requires detail::kHasDType<T>
-  Tensor(T *data, Dims shape, Dims strides = {}) : ConstTensor(data, dtypeOf<T>(), shape, strides) {}
+  Tensor(T *data, Dims shape, Dims strides = {}) : Tensor(data, dtypeOf<T>(), shape, strides) {}
 
   Tensor transposed(int first, int second) const {
     Tensor result = *this;
@@ -311,13 +314,6 @@ public:
     return json.copy();
   }
 
-  /// JSON: versions, targets, cache location and size, what was found and what was not.
-  std::string info() const {
-    detail::OwnedString json;
-    detail::check(tw_info(handle(), json.get()));
-    return json.copy();
-  }
-
 private:
   explicit Engine(TwEngine *shared) : handle_(shared, [](TwEngine *) {}) {}
 
@@ -396,6 +392,14 @@ inline Key canonicalKey(const std::string &text) {
   detail::OwnedString canonical, digest;
   detail::check(tw_key_canonical(text.c_str(), canonical.get(), digest.get()));
   return {canonical.copy(), digest.copy()};
+}
+
+/// JSON: versions, targets, an engine's cache and threads, what was found and what was not. Without an engine: what the
+/// process-wide one is or would be; if it cannot be made, the report says why and nothing is thrown.
+inline std::string info(const Engine *engine = nullptr) {
+  detail::OwnedString json;
+  detail::check(tw_info(engine != nullptr ? engine->handle() : nullptr, json.get()));
+  return json.copy();
 }
 
 /// The support matrix as Markdown.

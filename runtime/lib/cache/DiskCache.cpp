@@ -283,10 +283,8 @@ void DiskCache::publish(const std::string &digest, const Artifact &artifact) {
   if (fault.empty()) {
     return;
   }
-  if (location_.isExplicit()) {
-    const std::string name(toText(location_.source));
-    throw Error(TW_IO_ERROR, name + ": " + fault, name);
-  }
+  // The kernel exists: a full disk costs the next process a compile, not this one its call. A location that cannot be
+  // written at all was refused before the compile (requireWritable) if it was asked for.
   if (!readOnly_.exchange(true)) {
     logLine(fault + "; kernels stay in memory only");
   }

@@ -246,7 +246,7 @@ extern "C" TwStatus tw_key_canonical(const char *key, TwString *text, TwString *
 extern "C" TwStatus tw_info(TwEngine *engine, TwString *json) {
   return guarded([&] {
     TwString &result = required(json, "json");
-    result = copyString(infoJson(engine).dump());
+    result = copyString(infoJson(engine).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   });
 }
 

@@ -22,15 +22,11 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{10};
 
-/// Handlers registered after statics that a compile made run before those statics are destroyed, so the handler is
-/// registered again after each of the first few compiles.
-constexpr int kMaxRegistrations = 16;
-
 struct ProcessState {
   std::mutex lock;
   std::condition_variable changed;
   int openScopes = 0;
-  int registrations = 0;
+  bool registered = false;
   bool exiting = false;
   std::thread::id exitingThread;
 
@@ -102,6 +98,8 @@ void tilewright::runtime::installForkHandlers() {
   }
 }
 
+bool tilewright::runtime::insideCompileScope() { return scopesOfThisThread > 0; }
+
 uint64_t tilewright::runtime::forkGeneration() { return generation.load(std::memory_order_relaxed); }
 
 CompileScope::CompileScope() {
@@ -116,11 +114,11 @@ CompileScope::CompileScope() {
       process.changed.wait(guard);
     }
   }
-  if (process.registrations == 0) {
+  if (!process.registered) {
     if (std::atexit(onExit) != 0) {
       throw std::bad_alloc();
     }
-    process.registrations = 1;
+    process.registered = true;
   }
   ++process.openScopes;
   ++scopesOfThisThread;
@@ -131,9 +129,6 @@ CompileScope::~CompileScope() {
   std::unique_lock<std::mutex> guard(process.lock);
   --process.openScopes;
   --scopesOfThisThread;
-  if (process.registrations < kMaxRegistrations && !process.exiting && std::atexit(onExit) == 0) {
-    ++process.registrations;
-  }
   process.changed.notify_all();
 }
 

@@ -180,15 +180,17 @@ void printTimings(const Json &timings) {
 
 void runCompile(const CompileOptions &options) {
   if (options.emit.empty() && !options.printKey) {
-    throw UsageError("--emit is not given; allowed: attn, tile, schedule, vector, llvm, obj (or --print-key)");
+    throw UsageError("--emit is not given; allowed: attn, tile, schedule, vector, llvm, obj; of a GPU key attn, tile, "
+                     "schedule, nvvm, llvm, ptx, cubin (or --print-key)");
   }
   const bool toFile = !options.output.empty() && options.output != "-";
-  if (options.emit == "obj" && !toFile) {
+  if ((options.emit == "obj" || options.emit == "cubin") && !toFile) {
     if (options.json) {
-      throw UsageError("--emit obj with --json needs -o FILE: an object file does not fit into JSON");
+      throw UsageError("--emit " + options.emit + " with --json needs -o FILE: machine code does not fit into JSON");
     }
     if (isatty(STDOUT_FILENO) != 0) {
-      throw UsageError("--emit obj would print binary data to a terminal; give -o FILE, or redirect the output");
+      throw UsageError("--emit " + options.emit +
+                       " would print binary data to a terminal; give -o FILE, or redirect the output");
     }
   }
   const Key key = canonicalKey(options.key.empty() ? keyFromFlags(options) : options.key);
@@ -239,8 +241,9 @@ void addCompileCommand(CLI::App &app) {
   command
       ->add_option("--emit", options->emit,
                    "Stage to print: the problem (attn), the tile program (tile), with its schedule applied (schedule), "
-                   "as vector code (vector), LLVM IR (llvm), or an object file (obj)")
-      ->check(CLI::IsMember({"attn", "tile", "schedule", "vector", "llvm", "obj"}));
+                   "as vector code (vector), LLVM IR (llvm), or an object file (obj). Of a GPU key, which --key gives, "
+                   "nvvm, ptx and cubin take the place of vector and obj; none needs a GPU, cubin needs ptxas")
+      ->check(CLI::IsMember({"attn", "tile", "schedule", "vector", "nvvm", "llvm", "obj", "ptx", "cubin"}));
   command->add_option("-o,--output", options->output, "Write the stage to this file; - is standard output")
       ->type_name("FILE");
   command->add_flag("--timing", options->timing,

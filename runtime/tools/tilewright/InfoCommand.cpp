@@ -65,7 +65,7 @@ void runInfo(const InfoOptions &options) {
     writeStdout(options.json ? Json{{"support_matrix", matrix}}.dump(2) + "\n" : matrix);
     return;
   }
-  const Json info = Json::parse(Engine::shared().info());
+  const Json info = Json::parse(tilewright::info());
   if (options.json) {
     writeStdout(info.dump(2) + "\n");
     return;

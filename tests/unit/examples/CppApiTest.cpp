@@ -157,7 +157,7 @@ TEST(CppEngine, CountsAndNamesItsKernels) {
   EXPECT_EQ(stats.memory_hits, 2u);
   EXPECT_EQ(stats.disk_hits, 0u);
   EXPECT_NE(engine.events().find("\"compiled\""), std::string::npos) << engine.events();
-  EXPECT_NE(engine.info().find(tilewright::version()), std::string::npos);
+  EXPECT_NE(tilewright::info(&engine).find(tilewright::version()), std::string::npos);
 }
 
 TEST(CppEngine, BadOptionsAreErrors) {

@@ -10,7 +10,7 @@ def AttnExpand : Pass<"attn-expand", "::mlir::ModuleOp"> {
     Replaces each function that holds an `attn` operation by the tile program that computes it: the function's
     `!attn.tensor` arguments become a pointer and one stride a dimension, its body the program that
     `kernels/` builds for the operation, with the score stages that its attributes ask for, in the order of the contract.
-    The function must carry `tile.schedule` (tile shapes follow from it) and `tile.target`.
+    The function must carry `tile.schedule`: tile shapes follow from it. Its `tile.target` is for later passes.
 
     First pass of every pipeline. Afterwards no `attn` operation or type is left. Changes no rounding by itself: it fixes
     the order of float32 operations that all later passes keep.
@@ -43,7 +43,9 @@ def ConvertTileToVector : Pass<"convert-tile-to-vector", "::mlir::ModuleOp"> {
     left in the attribute `tile.scratch_bytes`. Runs after `tile-fuse-rowwise`. Afterwards no `tile` operation and no
     tensor is left: only func, scf, arith, vector and llvm loads, stores and address arithmetic.
 
-    Numerical effect: products use fused multiply-adds, sums over columns are tree-reduced; both in a fixed order.
+    Numerical effect: products use fused multiply-adds where the target has them (from x86-64-v3 on). A sum over rows
+    adds them in order, lane by lane; a sum over columns adds native vectors in order and then their lanes as a tree.
+    Both orders are the same in every run.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect", "::mlir::LLVM::LLVMDialect"];

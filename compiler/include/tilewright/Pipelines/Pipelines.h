@@ -13,13 +13,15 @@ class DialectRegistry;
 
 namespace tilewright {
 
-/// The stages of a compile that a user can look at, in order. Each names the IR after the passes up to it.
-enum class Stage { Attn, Tile, Schedule, Vector, Llvm };
+/// The stages of the CPU pipeline, in order. Each names the IR after its passes.
+enum class CpuStage { Tile, Schedule, Vector, Llvm };
 
 struct CpuPipelineOptions : public mlir::PassPipelineOptions<CpuPipelineOptions> {
-  Option<std::string> until{*this, "until",
-                            llvm::cl::desc("Stop after the stage tile, schedule, vector or llvm (default: llvm)"),
-                            llvm::cl::init("llvm")};
+  Option<CpuStage> until{*this, "until", llvm::cl::desc("Stop after this stage"), llvm::cl::init(CpuStage::Llvm),
+                         llvm::cl::values(clEnumValN(CpuStage::Tile, "tile", "the tile program"),
+                                          clEnumValN(CpuStage::Schedule, "schedule", "with its schedule applied"),
+                                          clEnumValN(CpuStage::Vector, "vector", "vector code, the kernel ABI"),
+                                          clEnumValN(CpuStage::Llvm, "llvm", "the LLVM dialect"))};
 };
 
 /// attn -> tile: score stages expanded into a tile program.
@@ -34,10 +36,16 @@ void addLlvmStage(mlir::OpPassManager &pm);
 /// All stages up to and including `until`.
 void buildCpuPipeline(mlir::OpPassManager &pm, const CpuPipelineOptions &options);
 
+/// The stages of the GPU pipeline, in order.
+enum class GpuStage { Tile, Schedule, Nvvm, Llvm };
+
 struct GpuPipelineOptions : public mlir::PassPipelineOptions<GpuPipelineOptions> {
-  Option<std::string> until{*this, "until",
-                            llvm::cl::desc("Stop after the stage tile, schedule, nvvm or llvm (default: llvm)"),
-                            llvm::cl::init("llvm")};
+  Option<GpuStage> until{*this, "until", llvm::cl::desc("Stop after this stage"), llvm::cl::init(GpuStage::Llvm),
+                         llvm::cl::values(clEnumValN(GpuStage::Tile, "tile", "the tile program"),
+                                          clEnumValN(GpuStage::Schedule, "schedule", "with its loads staged"),
+                                          clEnumValN(GpuStage::Nvvm, "nvvm", "fragments and matrix instructions"),
+                                          clEnumValN(GpuStage::Llvm, "llvm", "the LLVM dialect"))};
+};
 };
 
 /// tile -> schedule: programs on a grid, operands of products staged in shared memory.

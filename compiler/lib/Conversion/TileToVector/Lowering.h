@@ -141,7 +141,6 @@ private:
   mlir::IRMapping scalars;                      ///< old scalar to new
   llvm::DenseMap<mlir::Value, Buffer> buffers;  ///< old tile to its home
   llvm::DenseSet<mlir::Value> borrowed;         ///< tiles whose buffer somebody else releases
-  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<mlir::Value>> dying; ///< last reader to tiles
   ScratchPool pool;
 };
 

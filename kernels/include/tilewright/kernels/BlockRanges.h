@@ -5,8 +5,8 @@
 //     skipped | partial | full | partial | skipped.
 //
 // These templates are the only place that computes it. `Int` is int64_t in tests, in block maps and on the host, and an
-// IR-building integer (IrIndex) inside generated kernels, so what is tested exhaustively is what runs.
-// An Int needs + - *, the free functions minOf, maxOf, and floorDiv / ceilDiv by a positive constant, found by ADL.
+// IR-building integer (IrInt) inside generated kernels, so what is tested exhaustively is what runs.
+// An Int needs + and -, the free functions minOf, maxOf, and floorDiv / ceilDiv by a positive constant, found by ADL.
 #ifndef TILEWRIGHT_KERNELS_BLOCKRANGES_H
 #define TILEWRIGHT_KERNELS_BLOCKRANGES_H
 
@@ -27,7 +27,8 @@ template <typename Int> Int causalLimit(Int row, Int offset, Int seqlenK) {
 }
 
 /// First hidden key column under a GLM mask (semantics A4): the causal limit, raised to `end`, the break point or the
-/// largest end of the pairs that hold row i. `end` is clamped to [0, seqlen_k] here, whatever the caller passes.
+/// largest end of the pairs that hold row i. `end` may be any value: one past seqlen_k is clamped, and one below 0 is below
+/// every causal limit.
 template <typename Int> Int glmLimit(Int causal, Int end, Int seqlenK) {
   return maxOf(causal, minOf(end, seqlenK));
 }

@@ -98,6 +98,8 @@ std::unique_ptr<IntervalMask> makeGlmPackedMask();
 struct StageList {
   std::vector<std::unique_ptr<ScoreStage>> stages;
   IntervalMask *interval = nullptr;
+  /// No stage but the scale changes visible scores: L is scale * (q.k).
+  bool onlyScaled = true;
 };
 StageList makeStages(attn::MaskKind mask);
 

@@ -66,8 +66,7 @@ public:
   /// fails or they cannot be written. Implicit: does nothing.
   void requireWritable();
 
-  /// Explicit location: throws Error(TW_IO_ERROR) if the entry cannot be written. Implicit: one warning on stderr, and
-  /// the cache is only read from then on.
+  /// If the entry cannot be written (a full disk, say): one warning on stderr, and the cache is only read from then on.
   void publish(const std::string &digest, const Artifact &artifact);
 
   /// Renames an entry that passed its checks and still does not load.

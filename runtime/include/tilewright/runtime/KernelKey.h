@@ -39,7 +39,8 @@ std::optional<uint16_t> smOf(int major, int minor);
 ///     align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x64:w4 build=0123456789abcdef
 ///   (target=sm_80:ptx for kPtxOnly)
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
-/// Fields that a kernel kind does not depend on are absent from its text and zero in the struct (`normalize`).
+/// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
+/// (`normalize`); of the schedule, row_limits depends on blockM only and prints the rest at its default.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
   uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for, or kPtxOnly

@@ -91,10 +91,10 @@ func.func @shapes(%a: tensor<8x16xf32>, %b: tensor<16x8xf32>, %c: tensor<16xf32>
 // CHECK-NEXT: %[[FIRST:.*]] = tile.fused [8, 16] -> tensor<8x16xf32> {
 // CHECK-DAG: %[[ROWS:.*]] = tile.index %[[I]] axis 0 : tensor<8x16xi32>
 // CHECK-DAG: %[[B:.*]] = tile.broadcast %[[V]] axis 0 : tensor<16xi32> -> tensor<8x16xi32>
+// CHECK: %[[LESS:.*]] = arith.cmpi slt, %[[ROWS]], %[[B]]
 // CHECK-DAG: %[[SPLAT:.*]] = tile.splat %[[X]] : tensor<8x16xf32>
 // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : tensor<8x16xf32>
-// CHECK: %[[LESS:.*]] = arith.cmpi slt, %[[ROWS]], %[[B]]
-// CHECK-NEXT: %[[S:.*]] = arith.select %[[LESS]], %[[SPLAT]], %[[ZERO]]
+// CHECK: %[[S:.*]] = arith.select %[[LESS]], %[[SPLAT]], %[[ZERO]]
 // CHECK: tile.yield %[[S]]
 // CHECK: tile.fused [8] ->
 // CHECK: tile.fused [8, 16] -> tensor<8x16xf32> {

@@ -239,8 +239,8 @@ class Tile_UnaryOp<string mnemonic> : Tile_Op<mnemonic, [Pure, Elementwise, Same
 def Tile_Exp2Op : Tile_UnaryOp<"exp2"> {
   let summary = "2 to the power of each element";
   let description = [{
-    exp2(-inf) is 0, exp2(+inf) is +inf, NaN stays NaN; results below the smallest normal number may be 0. Relative
-    error at most 2^-22. Example: `%p = tile.exp2 %x : tensor<64x32xf32>`
+    exp2(-inf) is 0, exp2(+inf) is +inf, NaN stays NaN; results below the smallest normal number may be 0, and results
+    from 2^127.5 on may be +inf. Relative error at most 2^-22 otherwise. Example: `%p = tile.exp2 %x : tensor<64x32xf32>`
   }];
 }
 

@@ -31,10 +31,10 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
     Walks each block and gathers loads, stores, elementwise operations and reductions that share one iteration space
     into `tile.fused`, as long as no operation reads a reduction of its own group. Constants, splats, index tiles and
     broadcasts cost nothing to repeat: they are copied into every group that reads them. What is left outside is
-    products, transposes, loops and scalars.
+    products, transposes, loops, scalars, and tile constants that start a loop or an accumulator.
 
     Runs after `tile-apply-schedule` and before `convert-tile-to-vector`. Afterwards every operation on tiles is inside
-    a `tile.fused`, or is `tile.dot`, `tile.transpose` or `scf.for`. Bit-preserving: only the place of operations changes.
+    a `tile.fused`, or is `tile.dot`, `tile.transpose`, `scf.for` or such a constant. Bit-preserving: only the place of operations changes.
   }];
   let dependentDialects = ["::tilewright::tile::TileDialect"];
   let statistics = [Statistic<"numGroups", "groups", "Number of groups made">];
