@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from tilewright import _ffi  # noqa: E402
 from tilewright import CacheMiss, Engine, InvalidArgument, Unsupported  # noqa: E402
 from tilewright import flash_attn_func, inspect, reference  # noqa: E402
 
@@ -385,6 +386,24 @@ def test_work_is_queued_on_the_current_stream_without_waiting(mask):
         out, _ = run(late, k, v, **arguments)
         busy = not side.query()
     assert busy, "the call waited for the device"
+    side.synchronize()
+    assert same_bits(out, expected)
+
+
+def test_glue_through_the_ffi_package():
+    """The exported functions are TVM-FFI functions: `forward` takes the stream of TVM-FFI's environment."""
+    tvm_ffi = pytest.importorskip("tvm_ffi", reason="the Python package of TVM-FFI does not import")
+    inspect.native_version()  # loads what the glue needs
+    module = tvm_ffi.load_module(str(_ffi.glue_path()))
+    q, k, v = problem(39)
+    expected = flash_attn_func(q, k, v)
+    late, out = torch.zeros_like(q), torch.empty_like(q)
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(100_000_000)
+        late.copy_(q)
+        module.forward(0, late, k, v, out, None, None, None, False, "bottom_right")
     side.synchronize()
     assert same_bits(out, expected)
 
