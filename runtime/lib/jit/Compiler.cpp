@@ -102,7 +102,7 @@ public:
   /// PTX and, where an assembler is found, machine code: what an artifact of a GPU key holds.
   std::pair<CodeFormat, std::string> gpuCode() {
     std::string text = run("ptx");
-    if (!findPtxas()) {
+    if (key.sm == kPtxOnly || !findPtxas()) {
       return {CodeFormat::Ptx, text};
     }
     return {CodeFormat::Cubin, cubin(text)};
@@ -189,6 +189,9 @@ private:
   }
 
   std::string cubin(const std::string &text) {
+    if (key.sm == kPtxOnly) {
+      throw Error(TW_UNSUPPORTED, "stage: cubin needs a key for one SM, and this one's target is sm_80:ptx", "stage");
+    }
     std::optional<std::string> ptxas = findPtxas();
     if (!ptxas) {
       throw Error(TW_UNSUPPORTED, "stage: cubin needs the assembler ptxas, and none was found in $TILEWRIGHT_PTXAS, "

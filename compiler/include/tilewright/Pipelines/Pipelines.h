@@ -46,7 +46,6 @@ struct GpuPipelineOptions : public mlir::PassPipelineOptions<GpuPipelineOptions>
                                           clEnumValN(GpuStage::Nvvm, "nvvm", "fragments and matrix instructions"),
                                           clEnumValN(GpuStage::Llvm, "llvm", "the LLVM dialect"))};
 };
-};
 
 /// tile -> schedule: programs on a grid, operands of products staged in shared memory.
 void addGpuScheduleStage(mlir::OpPassManager &pm);
