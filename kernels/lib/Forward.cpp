@@ -200,8 +200,9 @@ void Forward::store(const Softmax &state) {
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
 }
 
-/// A scale of 0 must not meet the -inf of a hidden entry in a product: 0 * -inf is NaN. With the smallest normal number
-/// instead, visible entries still weigh the same, and hidden ones nothing.
+/// A scale of 0 must not meet the -inf of a hidden entry in a product: 0 * -inf is NaN. With the smallest positive
+/// number instead, hidden entries still weigh nothing, and visible ones the same: times any finite difference it is
+/// below 1e-6. The smallest normal number would not do: times 1e37 it is 0.1.
 Value Forward::makeExponentFactor() {
   auto f32 = [&](float value) { return arith::ConstantOp::create(b, b.getF32FloatAttr(value)).getResult(); };
   Value log2e = f32(std::numbers::log2e_v<float>);
@@ -209,7 +210,7 @@ Value Forward::makeExponentFactor() {
     return log2e;
   }
   Value factor = b.mul(p.scale, log2e);
-  return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::min()));
+  return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::denorm_min()));
 }
 
 void Forward::build() {

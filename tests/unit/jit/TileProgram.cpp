@@ -38,7 +38,7 @@ std::unique_ptr<runtime::LoadedKernel> tests::compileTileProgram(const std::stri
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   context.loadAllAvailableDialects();
   std::string said;
-  mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &diagnostic) { said += diagnostic.str() + "\n"; });
+  mlir::ScopedDiagnosticHandler handler(&context, [&](mlir::Diagnostic &d) { said += d.str() + "\n"; });
   mlir::OwningOpRef<mlir::ModuleOp> module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
   if (!module) {
     throw std::runtime_error("parsing:\n" + said + text);

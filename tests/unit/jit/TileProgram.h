@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Small tile programs given as text, compiled by the same stages and the same code generator as kernels are, and loaded.
+// Small tile programs given as text, compiled by the same stages and code generator as kernels are, and loaded.
 #ifndef TILEWRIGHT_TESTS_UNIT_JIT_TILEPROGRAM_H
 #define TILEWRIGHT_TESTS_UNIT_JIT_TILEPROGRAM_H
 

@@ -154,7 +154,8 @@ TEST_P(TilePrograms, Products) {
                       {"BSHAPE", transB ? "19x5" : "5x19"},
                       {"FLAGS", std::string(transA ? "trans_a " : "") + (transB ? "trans_b" : "")}}),
           GetParam(), micro);
-      const std::vector<float> a = smallIntegers(kM * kK, 1), b = smallIntegers(kK * kN, 2), c = smallIntegers(kM * kN, 3);
+      const std::vector<float> a = smallIntegers(kM * kK, 1), b = smallIntegers(kK * kN, 2);
+      const std::vector<float> c = smallIntegers(kM * kN, 3);
       Floats ma(a), mb(b), mc(c);
       callTileProgram(*kernel, {ma.data(), mb.data(), mc.data()});
       for (int i = 0; i < kM; ++i) {
@@ -259,10 +260,13 @@ TEST_P(TilePrograms, BooleanTiles) {
 // Blocks that stand over the edge of a view, in both dimensions, for unit and other strides: elements outside read as 0
 // and are not written. Memory ends behind the last element.
 TEST_P(TilePrograms, BoundsAndStrides) {
-  const std::string text = R"(func.func @program(%in: !tile.ptr<TYPE>, %out: !tile.ptr<TYPE>, %rows64: i64, %cols64: i64,
-                                   %rs64: i64, %cs64: i64, %row64: i64, %col64: i64) {
+  // What was loaded is also stored as it is, 200 elements on, behind the view's.
+  const std::string text = R"(func.func @program(%in: !tile.ptr<TYPE>, %out: !tile.ptr<TYPE>, %rows64: i64,
+                                   %cols64: i64, %rs64: i64, %cs64: i64, %row64: i64, %col64: i64) {
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
+  %nine = arith.constant 9 : index
+  %far = arith.constant 200 : index
   %rows = arith.index_cast %rows64 : i64 to index
   %cols = arith.index_cast %cols64 : i64 to index
   %rs = arith.index_cast %rs64 : i64 to index
@@ -273,18 +277,15 @@ TEST_P(TilePrograms, BoundsAndStrides) {
   %w = tile.view %out[%zero] sizes(%rows, %cols) strides(%rs, STRIDE) : !tile.ptr<TYPE> -> !tile.view<VIEW>
   %t = tile.load %v[%row, %col] bounds [true, BOUND] : !tile.view<VIEW> -> tensor<4x9xTYPE>
   tile.store %t, %w[%row, %col] bounds [true, BOUND] : tensor<4x9xTYPE>, !tile.view<VIEW>
-  %shown = tile.view %out[%shownAt] sizes(%rows, %cols) strides(%nine, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
+  %shown = tile.view %out[%far] sizes(%nine, %nine) strides(%nine, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
   tile.store %t, %shown[%zero, %zero] bounds [false, false] : tensor<4x9xTYPE>, !tile.view<2 x TYPE, unit>
   return
 })";
-  // What was loaded is also stored as it is, behind the view's elements.
-  const std::string constants = "%nine = arith.constant 9 : index\n  %shownAt = arith.constant 200 : index\n  %shown =";
   for (const char *type : {"f32", "bf16", "i32"}) {
     for (bool unit : {true, false}) {
       for (bool bound : {true, false}) {
         auto kernel = compileTileProgram(
-            with(text, {{"%shown =", constants},
-                        {"VIEW", std::string("2 x TYPE") + (unit ? ", unit" : "")},
+            with(text, {{"VIEW", std::string("2 x TYPE") + (unit ? ", unit" : "")},
                         {"STRIDE", unit ? "%one" : "%cs"},
                         {"BOUND", bound ? "true" : "false"},
                         {"TYPE", type}}),
@@ -296,7 +297,7 @@ TEST_P(TilePrograms, BoundsAndStrides) {
           for (int64_t col : bound ? std::vector<int64_t>{0, 1, 2, 5, 10, 11, 20} : std::vector<int64_t>{0, 2}) {
             GuardedMemory in(last * static_cast<size_t>(bytes)), out((200 + 36) * static_cast<size_t>(bytes), 0x33);
             for (size_t i = 0; i < in.bytes(); ++i) {
-              in.data<unsigned char>()[i] = static_cast<unsigned char>(1 + i * 37 % 120); // no NaN, no 0x33 pattern runs
+              in.data<unsigned char>()[i] = static_cast<unsigned char>(1 + i * 37 % 120);
             }
             callTileProgram(*kernel, {in.data(), out.data(), rows, cols, rowStride, step, row, col});
             std::vector<unsigned char> wanted(out.bytes(), 0x33);
@@ -330,10 +331,10 @@ TEST_P(TilePrograms, SixteenBitTilesKeepTheirBits) {
   %one = arith.constant 1 : index
   %five = arith.constant 5 : index
   %three = arith.constant 3 : index
-  %fifteen = arith.constant 15 : index
+  %half = arith.constant 15 : index
   %v = tile.view %in[%zero] sizes(%three, %five) strides(%five, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
   %w = tile.view %out[%zero] sizes(%five, %three) strides(%three, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
-  %u = tile.view %out[%fifteen] sizes(%three, %five) strides(%five, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
+  %u = tile.view %out[%half] sizes(%three, %five) strides(%five, %one) : !tile.ptr<TYPE> -> !tile.view<2 x TYPE, unit>
   %l = tile.view %in[%zero] sizes(%five) strides(%one) : !tile.ptr<TYPE> -> !tile.view<1 x TYPE, unit>
   %t = tile.load %v[%zero, %zero] bounds [false, false] : !tile.view<2 x TYPE, unit> -> tensor<3x5xTYPE>
   %x = tile.transpose %t : tensor<3x5xTYPE> -> tensor<5x3xTYPE>
