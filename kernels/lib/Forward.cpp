@@ -148,18 +148,18 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
   auto multiply = [&](Value weights, Value acc) {
     return keysAreRows() ? b.dot(block, weights, acc, true, false) : b.dot(weights, block, acc, false, false);
   };
-  Value factors = b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape());
+  auto rescaled = [&] { return b.mul(state.acc, b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape())); };
   if (context.shape.storageOperands) {
     // Matrix instructions add to the rescaled accumulator; another set of registers for the block's product would not
     // fit, and its 16-bit operands round far more than the chain of additions does.
-    Value kept = b.mul(state.acc, factors);
+    Value kept = rescaled();
     Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
     return {m, l, multiply(weights, kept)};
   }
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value product = multiply(probabilities, b.fill(outputShape(), 0.0f));
-  Value kept = b.mul(state.acc, factors);
+  Value kept = rescaled();
   return {m, l, b.add(kept, product)};
 }
 

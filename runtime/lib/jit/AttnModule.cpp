@@ -152,7 +152,7 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
   }
   func::FuncOp func = *functions.begin();
   KernelKey key;
-  if (!readSchedule(func, key)) {
+  if (func.isExternal() || !readSchedule(func, key)) {
     return std::nullopt;
   }
 

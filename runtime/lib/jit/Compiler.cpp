@@ -63,6 +63,12 @@ public:
 
   /// Runs up to `stage`, which is one of the target's, and returns its text, or machine code.
   std::string run(std::string_view stage) {
+    // A key that was not made by parseKey or a plan may hold a schedule that no table has: refused here, for passes
+    // take block sizes as they come.
+    if (kernels::parseSchedule(kernels::toText(key.schedule)) != key.schedule) {
+      throw Error(TW_INVALID_ARGUMENT, "key: schedule " + kernels::toText(key.schedule) + " is not one: must be " +
+                                           std::string(kernels::kScheduleForm), "key");
+    }
     // Options of the context's printing and debugging stay untouched: this is somebody else's process.
     timed("attn", [&] {
       context.loadAllAvailableDialects();

@@ -192,6 +192,7 @@ TEST(AttnModule, OtherModulesHaveNoKey) {
   const std::map<std::string, std::string> others = {
       {"nothing in it", "module {}"},
       {"two kernels", "module {\n" + function + "\nfunc.func @other() { return }\n}"},
+      {"a declaration", "func.func private @f() " + attributes},
       {"no attn operation", "func.func @f() " + attributes + " { return }"},
       {"no schedule", replaced("tile.schedule = ", "tile.plan = ")},
       {"no target", replaced("tile.target = ", "tile.machine = ")},
@@ -348,6 +349,26 @@ TEST(CompileKernel, RefusesBrokenKeys) {
         EXPECT_THAT(error.what(), HasSubstr(what.substr(0, what.find(' '))));
         EXPECT_THAT(error.what(), HasSubstr(toText(key)));
       }
+    }
+  }
+}
+
+// A schedule that no table and no text can hold would take passes where they cannot go.
+TEST(CompileKernel, RefusesSchedulesThatAreNone) {
+  const std::function<void(kernels::Schedule &)> faults[] = {
+      [](kernels::Schedule &s) { s.microRows = 0; },    [](kernels::Schedule &s) { s.microVectors = 0; },
+      [](kernels::Schedule &s) { s.blockM = 65520; },   [](kernels::Schedule &s) { s.blockM = 24; },
+      [](kernels::Schedule &s) { s.blockN = 0; },       [](kernels::Schedule &s) { s.microRows = 200; },
+  };
+  for (const auto &fault : faults) {
+    KernelKey key = smallKey(MaskKind::Causal);
+    fault(key.schedule);
+    try {
+      compileKernel(key);
+      ADD_FAILURE() << "accepted: " << toText(key);
+    } catch (const Error &error) {
+      EXPECT_EQ(error.status(), TW_INVALID_ARGUMENT);
+      EXPECT_THAT(error.what(), HasSubstr("schedule"));
     }
   }
 }

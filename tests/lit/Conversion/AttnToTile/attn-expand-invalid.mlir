@@ -3,7 +3,7 @@
 
 !p = !attn.tensor<3 x i32, a4>
 !l = !attn.tensor<2 x i32, a4>
-// expected-error @+1 {{'func.func' op expected the attribute tile.schedule (#tile.schedule)}}
+// expected-error @+1 {{'func.func' op expected the attribute tile.schedule (#tile.schedule or #tile.gpu_schedule)}}
 func.func @no_schedule(%p: !p, %l: !l, %i: i64) attributes {tile.target = #tile.cpu<"x86-64-v2">} {
   attn.row_limits pairs(%p) limits(%l) seqlens(%i, %i) offset(%i) count(%i) : !p, !l
   return

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tilewright's forward pass on a CUDA device beside FlashAttention-2 (PyTorch's flash backend), in one process.
+
+    python tests/gpu/bench_forward.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
+
+Random bfloat16 inputs, 16k tokens and 2048 channels a call (4 sequences and 16 heads for the GLM masks), median of 20
+calls timed by CUDA events after three that are not counted. TFLOP/s is 4 * head_dim operations for every visible pair
+by the time; PyTorch's causal times count half of the square.
+"""
+import argparse
+import datetime
+import statistics
+import sys
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import tilewright
+
+
+def milliseconds(call: Callable[[], object], repeats: int) -> float:
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def inputs(batch: int, seqlen: int, heads: int, head_dim: int) -> list:
+    shape = (batch, seqlen, heads, head_dim)
+    return [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
+
+
+def beside_flash(head_dims: list, seqlens: list, repeats: int) -> None:
+    print("| d | mask | s | FlashAttention-2, TFLOP/s | Tilewright, TFLOP/s | ratio |")
+    print("|--:|---|--:|--:|--:|--:|")
+    for d in head_dims:
+        for causal in (False, True):
+            for s in seqlens:
+                batch, heads = max(1, 16384 // s), 2048 // d
+                q, k, v = inputs(batch, s, heads, d)
+                work = 4 * batch * heads * s * s * d / (2 if causal else 1) / 1e9
+                turned = [x.transpose(1, 2) for x in (q, k, v)]
+                with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                    flash = milliseconds(lambda: F.scaled_dot_product_attention(*turned, is_causal=causal), repeats)
+                ours = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=causal), repeats)
+                name = "causal" if causal else "dense"
+                print(f"| {d} | {name} | {s} | {work / flash:.0f} | {work / ours:.0f} | {flash / ours:.2f} |", flush=True)
+
+
+def glm_masks(head_dims: list, seqlens: list, repeats: int) -> None:
+    print("\n| d | s | causal | GLM break point s/4 | by causal | packed GLM, 8 samples | by causal |")
+    print("|--:|--:|--:|--:|--:|--:|--:|")
+    batch, heads, samples = 4, 16, 8
+    for d in head_dims:
+        for s in seqlens:
+            q, k, v = inputs(batch, s, heads, d)
+            rows = torch.arange(s)
+            starts = torch.arange(samples) * (s // samples)
+            pairs = torch.stack([starts, starts + s // samples // 2]).int()[None].repeat(batch, 1, 1).cuda()
+            contexts = rows // (s // samples) * (s // samples) + s // samples // 2
+            masks = [
+                (None, rows + 1),
+                (torch.full((batch,), s // 4, dtype=torch.int32, device="cuda"), (rows + 1).clamp(min=s // 4)),
+                (pairs.contiguous(), torch.maximum(rows + 1, contexts)),
+            ]
+            rates = []
+            for glm_mask, limits in masks:
+                ms = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=True, glm_mask=glm_mask), repeats)
+                rates.append(4 * batch * heads * d * int(limits.sum()) / ms / 1e9)
+            causal, single, packed = rates
+            print(f"| {d} | {s} | {causal:.0f} | {single:.0f} | {single / causal:.2f} | {packed:.0f} | "
+                  f"{packed / causal:.2f} |", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
+    parser.add_argument("--seqlen", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384],
+                        help="default: 1024 2048 4096 8192 16384")
+    parser.add_argument("--repeats", type=int, default=20, help="timed calls of each; default: 20")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("skipped: torch sees no CUDA device", file=sys.stderr)
+        return 0
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, tilewright {tilewright.__version__}, "
+          f"{datetime.date.today()}\n")
+    with torch.no_grad():
+        beside_flash(options.head_dim, options.seqlen, options.repeats)
+        glm_masks(options.head_dim, [s for s in options.seqlen if 2048 <= s <= 8192], options.repeats)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
