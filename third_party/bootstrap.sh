@@ -42,7 +42,6 @@ tw_build_packages=(
 tw_test_packages=(
   llvm-22-tools     # lit, FileCheck, not, count
   libgtest-dev libgmock-dev # the C++ tests
-  libbenchmark-dev  # the host-side benchmarks, built with the tests
 )
 
 # The Python side. scikit-build-core and wheel build the wheel; apache-tvm-ffi and numpy are what it needs at run time;
