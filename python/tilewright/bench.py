@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import inspect, masks, reference
+from ._arguments import bounded
 from .engine import Engine
 from .errors import TilewrightError
 from .functions import flash_attn_func
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sections", type=_choices(SECTIONS), default=everything, metavar="LIST", help=_listed("tables", SECTIONS)
     )
-    parser.add_argument("--threads", type=_bounded(0), default=0, metavar="N", help="of both; 0: the CPUs available")
+    parser.add_argument("--threads", type=bounded(0), default=0, metavar="N", help="of both; 0: the CPUs available")
     parser.add_argument(
         "--schedule",
         default=argparse.SUPPRESS,
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help="x86-64-v2, x86-64-v3 or x86-64-v4 (default: the best of this machine)",
     )
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch, even if it is installed")
-    parser.add_argument("--seed", type=_bounded(0), default=0, metavar="N", help="of the random inputs")
+    parser.add_argument("--seed", type=bounded(0), default=0, metavar="N", help="of the random inputs")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     output.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
@@ -114,16 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     forward.add_argument(
         "--dtype", type=_choices(DTYPES), default="float32", metavar="LIST", help=_listed("types", DTYPES)
     )
-    forward.add_argument("--batch", type=_bounded(1), default=1, metavar="N", help="sequences")
-    forward.add_argument("--heads", type=_bounded(1), default=8, metavar="N", help="heads")
+    forward.add_argument("--batch", type=bounded(1), default=1, metavar="N", help="sequences")
+    forward.add_argument("--heads", type=bounded(1), default=8, metavar="N", help="heads")
     forward.add_argument("--seqlen", type=_numbers(1), default="512,2048", metavar="LIST", help="queries, and keys")
     forward.add_argument(
         "--head-dim", type=_numbers(1, 256), default="64,128", metavar="LIST", help="dimensions of a head, 1 to 256"
     )
     forward.add_argument(
-        "--pairs", type=_bounded(1), default=8, metavar="N", help="samples of a packed GLM sequence, each half context"
+        "--pairs", type=bounded(1), default=8, metavar="N", help="samples of a packed GLM sequence, each half context"
     )
-    forward.add_argument("--repeats", type=_bounded(1), default=15, metavar="N", help="timed calls of each")
+    forward.add_argument("--repeats", type=bounded(1), default=15, metavar="N", help="timed calls of each")
 
     compiling = parser.add_argument_group("table 'compile'")
     compiling.add_argument(
@@ -133,28 +134,16 @@ def _parser() -> argparse.ArgumentParser:
         "--compile-cases", type=_choices(CASES), default="causal", metavar="LIST", help=_listed("masks", CASES)
     )
     compiling.add_argument(
-        "--compile-repeats", type=_bounded(1), default=5, metavar="N", help="compiles of each kernel"
+        "--compile-repeats", type=bounded(1), default=5, metavar="N", help="compiles of each kernel"
     )
 
     calling = parser.add_argument_group("table 'call'")
-    calling.add_argument("--calls", type=_bounded(10), default=5000, metavar="N", help="timed calls of each")
+    calling.add_argument("--calls", type=bounded(10), default=5000, metavar="N", help="timed calls of each")
     return parser
 
 
-def _bounded(low: int, high: Optional[int] = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            allowed = f"{low} or more" if high is None else f"{low} to {high}"
-            raise argparse.ArgumentTypeError(f"is {value}; expected {allowed}")
-        return value
-
-    parse.__name__ = "int"  # argparse names the type by it when int() fails
-    return parse
-
-
 def _numbers(low: int, high: Optional[int] = None) -> Callable[[str], List[int]]:
-    one = _bounded(low, high)
+    one = bounded(low, high)
 
     def parse(text: str) -> List[int]:
         return [one(part) for part in text.split(",")]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import inspect, masks, reference
+from ._arguments import bounded
 from .errors import TilewrightError
 from .functions import flash_attn_func
 
@@ -72,10 +73,10 @@ def _parser() -> argparse.ArgumentParser:
         "Compiled kernels are kept in $TILEWRIGHT_CACHE_DIR, else in the user's cache folder; a second run finds them.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    positive = _bounded(1)
+    positive = bounded(1)
     parser.add_argument("--output", metavar="PNG", default="tilewright-demo-mask.png", help="where to draw the mask")
     parser.add_argument("--batch", type=positive, default=2, metavar="N", help="sequences")
-    parser.add_argument("--seqlen", type=_bounded(16), default=2048, metavar="N", help="tokens (bytes) of a sequence")
+    parser.add_argument("--seqlen", type=bounded(16), default=2048, metavar="N", help="tokens (bytes) of a sequence")
     parser.add_argument("--heads", type=positive, default=8, metavar="N", help="query heads")
     parser.add_argument(
         "--kv-heads",
@@ -85,24 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         help="key and value heads (default: half of --heads)",
     )
     parser.add_argument(
-        "--head-dim", type=_bounded(1, 256), default=64, metavar="N", help="dimensions of a head, 1..256"
+        "--head-dim", type=bounded(1, 256), default=64, metavar="N", help="dimensions of a head, 1..256"
     )
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="type of q, k and v")
-    parser.add_argument("--seed", type=_bounded(0), default=0, metavar="N", help="of the weights and the packing")
+    parser.add_argument("--seed", type=bounded(0), default=0, metavar="N", help="of the weights and the packing")
     parser.add_argument("--no-plot", action="store_true", help="do not draw the mask")
     return parser
-
-
-def _bounded(low: int, high: Optional[int] = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < low or (high is not None and value > high):
-            allowed = f"{low} or more" if high is None else f"{low} to {high}"
-            raise argparse.ArgumentTypeError(f"is {value}; expected {allowed}")
-        return value
-
-    parse.__name__ = "int"  # argparse names the type by it when int() fails
-    return parse
 
 
 def _missing(options: argparse.Namespace) -> str:

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tilewright/Target/CpuCodegen.h"
+#include "LeanPipeline.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
-#include "llvm/Transforms/InstCombine/InstCombine.h"
-#include "llvm/Transforms/Scalar/EarlyCSE.h"
-#include "llvm/Transforms/Scalar/LICM.h"
-#include "llvm/Transforms/Scalar/LoopPassManager.h"
-#include "llvm/Transforms/Scalar/SimplifyCFG.h"
 #include <mutex>
 
 using namespace llvm;
@@ -69,28 +63,7 @@ Error tilewright::optimizeForCpu(Module &module, CpuLevel level) {
   if (!machine) {
     return machine.takeError();
   }
-  LoopAnalysisManager lam;
-  FunctionAnalysisManager fam;
-  CGSCCAnalysisManager cgam;
-  ModuleAnalysisManager mam;
-  PassBuilder builder(machine->get());
-  builder.registerModuleAnalyses(mam);
-  builder.registerCGSCCAnalyses(cgam);
-  builder.registerFunctionAnalyses(fam);
-  builder.registerLoopAnalyses(lam);
-  builder.crossRegisterProxies(lam, fam, cgam, mam);
-
-  // Tile passes emit loops and vectors in their final shape: what remains is redundant address arithmetic and invariant
-  // values in inner loops. Code generation has its own pass for induction variables.
-  FunctionPassManager fpm;
-  fpm.addPass(EarlyCSEPass());
-  fpm.addPass(InstCombinePass());
-  fpm.addPass(SimplifyCFGPass());
-  fpm.addPass(createFunctionToLoopPassAdaptor(LICMPass(LICMOptions()), /*UseMemorySSA=*/true));
-  fpm.addPass(EarlyCSEPass(/*UseMemorySSA=*/true));
-  ModulePassManager mpm;
-  mpm.addPass(createModuleToFunctionPassAdaptor(std::move(fpm)));
-  mpm.run(module, mam);
+  runLeanPipeline(module, **machine);
   return Error::success();
 }
 
@@ -99,12 +72,5 @@ Expected<std::string> tilewright::emitCpuObject(Module &module, CpuLevel level) 
   if (!machine) {
     return machine.takeError();
   }
-  SmallVector<char, 0> buffer;
-  raw_svector_ostream stream(buffer);
-  legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, CodeGenFileType::ObjectFile)) {
-    return createStringError("LLVM cannot write object files for %s", cpuLevelInfo(level).name.data());
-  }
-  passes.run(module);
-  return std::string(buffer.begin(), buffer.end());
+  return emitCode(module, **machine, CodeGenFileType::ObjectFile);
 }

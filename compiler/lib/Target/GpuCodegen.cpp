@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tilewright/Target/GpuCodegen.h"
+#include "LeanPipeline.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
-#include "llvm/Transforms/InstCombine/InstCombine.h"
-#include "llvm/Transforms/Scalar/EarlyCSE.h"
-#include "llvm/Transforms/Scalar/LICM.h"
-#include "llvm/Transforms/Scalar/LoopPassManager.h"
-#include "llvm/Transforms/Scalar/SimplifyCFG.h"
 #include <cstdlib>
 #include <mutex>
 
@@ -73,26 +67,7 @@ Error tilewright::optimizeForGpu(Module &module) {
   if (!machine) {
     return machine.takeError();
   }
-  LoopAnalysisManager lam;
-  FunctionAnalysisManager fam;
-  CGSCCAnalysisManager cgam;
-  ModuleAnalysisManager mam;
-  PassBuilder builder(machine->get());
-  builder.registerModuleAnalyses(mam);
-  builder.registerCGSCCAnalyses(cgam);
-  builder.registerFunctionAnalyses(fam);
-  builder.registerLoopAnalyses(lam);
-  builder.crossRegisterProxies(lam, fam, cgam, mam);
-
-  FunctionPassManager fpm;
-  fpm.addPass(EarlyCSEPass());
-  fpm.addPass(InstCombinePass());
-  fpm.addPass(SimplifyCFGPass());
-  fpm.addPass(createFunctionToLoopPassAdaptor(LICMPass(LICMOptions()), /*UseMemorySSA=*/true));
-  fpm.addPass(EarlyCSEPass(/*UseMemorySSA=*/true));
-  ModulePassManager mpm;
-  mpm.addPass(createModuleToFunctionPassAdaptor(std::move(fpm)));
-  mpm.run(module, mam);
+  runLeanPipeline(module, **machine);
   return Error::success();
 }
 
@@ -101,14 +76,7 @@ Expected<std::string> tilewright::emitPtx(Module &module) {
   if (!machine) {
     return machine.takeError();
   }
-  SmallVector<char, 0> buffer;
-  raw_svector_ostream stream(buffer);
-  legacy::PassManager passes;
-  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, CodeGenFileType::AssemblyFile)) {
-    return createStringError("LLVM cannot write PTX");
-  }
-  passes.run(module);
-  return std::string(buffer.begin(), buffer.end());
+  return emitCode(module, **machine, CodeGenFileType::AssemblyFile);
 }
 
 std::optional<std::string> tilewright::findPtxas() {
@@ -128,7 +96,7 @@ Expected<std::string> tilewright::assemblePtx(const std::string &ptxas, const st
                                               std::string *log) {
   SmallString<128> source, object, output;
   SmallVector<SmallString<128> *> made;
-  auto removeFiles = make_scope_exit([&] {
+  scope_exit removeFiles([&] {
     for (SmallString<128> *path : made) {
       sys::fs::remove(*path);
     }

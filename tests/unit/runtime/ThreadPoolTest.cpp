@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <gtest/gtest.h>
 #include <mutex>
 #include <set>
@@ -78,11 +79,11 @@ TEST(ThreadPool, OneProgramOrOneThreadStaysOnTheCaller) {
   EXPECT_EQ(order, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
-TEST(ThreadPool, ScratchIsAlignedPrivateAndReused) {
-  ThreadPool pool(4);
+/// Runs 200 programs for each size and returns the scratch blocks that they saw.
+static std::set<void *> scratchBlocks(ThreadPool &pool, std::initializer_list<size_t> sizes) {
   std::mutex lock;
   std::set<void *> blocks;
-  for (size_t bytes : {size_t{1000}, size_t{64}, size_t{1000}}) {
+  for (size_t bytes : sizes) {
     pool.parallelFor(200, bytes, [&](int64_t program, void *scratch) {
       ASSERT_EQ(reinterpret_cast<uintptr_t>(scratch) % 64, 0u);
       std::memset(scratch, static_cast<int>(program), bytes);
@@ -94,7 +95,18 @@ TEST(ThreadPool, ScratchIsAlignedPrivateAndReused) {
       blocks.insert(scratch);
     });
   }
-  EXPECT_LE(blocks.size(), 4u) << "a block a thread, kept between calls";
+  return blocks;
+}
+
+TEST(ThreadPool, ScratchIsAlignedPrivateAndReused) {
+  ThreadPool pool(4);
+  EXPECT_LE(scratchBlocks(pool, {1000, 1000, 1000}).size(), 4u) << "a block a thread, kept between calls";
+}
+
+// With one thread, so that it is certain to have had the large block before it is asked for the small one.
+TEST(ThreadPool, ScratchServesSmallerCalls) {
+  ThreadPool pool(1);
+  EXPECT_EQ(scratchBlocks(pool, {100000, 64, 100000}).size(), 1u);
 }
 
 TEST(ThreadPool, ConcurrentCallers) {
