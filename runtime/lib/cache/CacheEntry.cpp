@@ -75,7 +75,8 @@ bool readMetadata(std::string_view text, Artifact &artifact) {
   auto stages = json.find("stageMs");
   if (symbol == json.end() || !symbol->is_string() || scratch == json.end() || !scratch->is_number_unsigned() ||
       shared == json.end() || !shared->is_number_unsigned() || threads == json.end() ||
-      !threads->is_number_unsigned() || format == json.end() || !format->is_string() || pipeline == json.end() || !pipeline->is_string() || stages == json.end() || !stages->is_array()) {
+      !threads->is_number_unsigned() || format == json.end() || !format->is_string() || pipeline == json.end() ||
+      !pipeline->is_string() || stages == json.end() || !stages->is_array()) {
     return false;
   }
   artifact.symbol = symbol->get<std::string>();

@@ -24,7 +24,8 @@ llvm::Error optimizeForGpu(llvm::Module &module);
 /// PTX for sm_80, ISA 7.4: every driver from CUDA 11.4 on assembles it for every GPU from Ampere on.
 llvm::Expected<std::string> emitPtx(llvm::Module &module);
 
-/// The ptxas program: $TILEWRIGHT_PTXAS, else the first in PATH, else /usr/local/cuda/bin/ptxas. Nothing if there is none.
+/// The ptxas program: $TILEWRIGHT_PTXAS, else the first in PATH, else /usr/local/cuda/bin/ptxas. Nothing if there is
+/// none.
 std::optional<std::string> findPtxas();
 /// PTX to a cubin for `sm`. `log`, if not null, gets what `ptxas -v` prints: registers, spills, warnings.
 llvm::Expected<std::string> assemblePtx(const std::string &ptxas, const std::string &ptx, unsigned sm,

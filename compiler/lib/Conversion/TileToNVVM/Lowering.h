@@ -29,7 +29,7 @@ struct SharedBuffer {
   int64_t offset = 0;
   int64_t rows = 0, cols = 0;
   int64_t paddedCols = 0; ///< columns rounded up to 16: what a matrix instruction may touch
-  int64_t pitch = 0;      ///< bytes from row to row: an odd number of 16-byte units, so that no two of eight rows share banks
+  int64_t pitch = 0;      ///< bytes from row to row: an odd number of 16-byte units, so that eight rows share no banks
 };
 
 class FunctionLowering {

@@ -34,8 +34,8 @@ void AttnDialect::initialize() {
       >();
 }
 
-LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnostic()> emitError, unsigned rank, Type elementType,
-                                 AlignClass align) {
+LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnostic()> emitError, unsigned rank,
+                                                   Type elementType, AlignClass align) {
   if (rank < 1 || rank > 4) {
     return emitError() << "expected a rank within 1..4, got " << rank;
   }
