@@ -11,7 +11,7 @@ import argparse
 import datetime
 import statistics
 import sys
-from typing import Callable
+from typing import Callable, Optional
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ def inputs(batch: int, seqlen: int, heads: int, head_dim: int) -> list:
     return [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
 
 
-def beside_flash(head_dims: list, seqlens: list, repeats: int) -> None:
+def beside_flash(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
     print("| d | mask | s | FlashAttention-2, TFLOP/s | Tilewright, TFLOP/s | ratio |")
     print("|--:|---|--:|--:|--:|--:|")
     for d in head_dims:
@@ -52,7 +52,7 @@ def beside_flash(head_dims: list, seqlens: list, repeats: int) -> None:
                 turned = [x.transpose(1, 2) for x in (q, k, v)]
                 with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                     flash = milliseconds(lambda: F.scaled_dot_product_attention(*turned, is_causal=causal), repeats)
-                ours = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=causal), repeats)
+                ours = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=causal, engine=engine), repeats)
                 name = "causal" if causal else "dense"
                 print(f"| {d} | {name} | {s} | {work / flash:.0f} | {work / ours:.0f} | {flash / ours:.2f} |", flush=True)
 
@@ -88,6 +88,8 @@ def main() -> int:
     parser.add_argument("--seqlen", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384],
                         help="default: 1024 2048 4096 8192 16384")
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each; default: 20")
+    parser.add_argument("--schedule", metavar="TEXT",
+                        help="schedule of the kernels beside FlashAttention-2, such as qk:64x64:w4; default: the table's")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
@@ -95,7 +97,8 @@ def main() -> int:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, tilewright {tilewright.__version__}, "
           f"{datetime.date.today()}\n")
     with torch.no_grad():
-        beside_flash(options.head_dim, options.seqlen, options.repeats)
+        engine = tilewright.Engine(schedule=options.schedule) if options.schedule else None
+        beside_flash(options.head_dim, options.seqlen, options.repeats, engine)
         glm_masks(options.head_dim, [s for s in options.seqlen if 2048 <= s <= 8192], options.repeats)
     return 0
 

@@ -3,7 +3,6 @@
 #include "LeanPipeline.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/IR/Module.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include <mutex>
@@ -17,21 +16,7 @@ static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine(CpuLevel level
     InitializeNativeTarget();
     InitializeNativeTargetAsmPrinter();
   });
-  Triple triple("x86_64-unknown-linux-gnu");
-  std::string message;
-  const llvm::Target *target = TargetRegistry::lookupTarget(triple, message);
-  if (!target) {
-    return createStringError(message);
-  }
-  TargetOptions options;
-  // Position independent: the loader may map code anywhere.
-  std::unique_ptr<TargetMachine> machine(target->createTargetMachine(triple, cpuLevelInfo(level).name, "", options,
-                                                                     Reloc::PIC_, CodeModel::Small,
-                                                                     CodeGenOptLevel::Default));
-  if (!machine) {
-    return createStringError("LLVM has no code generator for %s", cpuLevelInfo(level).name.data());
-  }
-  return machine;
+  return makeMachine("x86_64-unknown-linux-gnu", cpuLevelInfo(level).name, "", TargetOptions());
 }
 
 Expected<std::unique_ptr<Module>> tilewright::translateForCpu(mlir::ModuleOp module, CpuLevel level,

@@ -4,7 +4,6 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/Module.h"
-#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
@@ -31,21 +30,10 @@ static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine() {
     LLVMInitializeNVPTXTargetMC();
     LLVMInitializeNVPTXAsmPrinter();
   });
-  Triple triple("nvptx64-nvidia-cuda");
-  std::string message;
-  const llvm::Target *target = TargetRegistry::lookupTarget(triple, message);
-  if (!target) {
-    return createStringError(message);
-  }
   TargetOptions options;
   // Multiplications and additions that stand side by side become one fused operation: a rounding less, never more.
   options.AllowFPOpFusion = FPOpFusion::Fast;
-  std::unique_ptr<TargetMachine> machine(target->createTargetMachine(triple, "sm_80", "+ptx74", options, Reloc::PIC_,
-                                                                     std::nullopt, CodeGenOptLevel::Default));
-  if (!machine) {
-    return createStringError("LLVM has no code generator for sm_80");
-  }
-  return machine;
+  return makeMachine("nvptx64-nvidia-cuda", "sm_80", "+ptx74", options);
 }
 
 Expected<std::unique_ptr<Module>> tilewright::translateForGpu(mlir::ModuleOp module, LLVMContext &context) {

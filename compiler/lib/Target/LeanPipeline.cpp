@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "LeanPipeline.h"
 #include "llvm/IR/LegacyPassManager.h"
+#include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Transforms/InstCombine/InstCombine.h"
@@ -10,6 +11,22 @@
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
 
 using namespace llvm;
+
+Expected<std::unique_ptr<TargetMachine>> tilewright::makeMachine(const char *triple, StringRef cpu, StringRef features,
+                                                                 const TargetOptions &options) {
+  Triple parsed(triple);
+  std::string message;
+  const llvm::Target *target = TargetRegistry::lookupTarget(parsed, message);
+  if (!target) {
+    return createStringError(message);
+  }
+  std::unique_ptr<TargetMachine> machine(target->createTargetMachine(parsed, cpu, features, options, Reloc::PIC_,
+                                                                     std::nullopt, CodeGenOptLevel::Default));
+  if (!machine) {
+    return createStringError("LLVM has no code generator for " + cpu);
+  }
+  return machine;
+}
 
 void tilewright::runLeanPipeline(Module &module, TargetMachine &machine) {
   LoopAnalysisManager lam;

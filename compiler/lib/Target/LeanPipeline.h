@@ -7,9 +7,15 @@
 #include "llvm/IR/Module.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Target/TargetMachine.h"
+#include <memory>
 #include <string>
 
 namespace tilewright {
+
+/// LLVM's code generator for `cpu`; the target must have been initialised. Code is position independent.
+llvm::Expected<std::unique_ptr<llvm::TargetMachine>> makeMachine(const char *triple, llvm::StringRef cpu,
+                                                                 llvm::StringRef features,
+                                                                 const llvm::TargetOptions &options);
 
 /// Tile passes emit loops, vectors and matrix instructions in their final shape and order. What remains is redundant
 /// address arithmetic and invariant values in inner loops; code generation has its own pass for induction variables.
