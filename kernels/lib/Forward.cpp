@@ -22,12 +22,18 @@ namespace {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
+/// Partial sums of a row that a block loop carries where matrix instructions multiply: the width of their fragments.
+constexpr int64_t kPartialSums = 8;
+
 /// Loop-carried state of a row block. Scores here are L of semantics A1, or, where nothing but the scale stands between
 /// the product and L, the product itself: the maximum of one is where the maximum of the other is, and the scale joins
 /// the factor log2(e) of the exponent, a multiplication an element less.
+///
+/// With matrix instructions m is the row's reference instead: a number near the maximum of L * log2(e), see
+/// stepMatrix.
 struct Softmax {
   Value m;   ///< row maximum of the scores so far, (block_m), -inf before any
-  Value l;   ///< row sum of exp(L - max L), (block_m)
+  Value l;   ///< row sum of exp(L - max L), (block_m); with matrix instructions (block_m, 8) partial sums
   Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
 };
 
@@ -47,8 +53,10 @@ private:
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value scores(Value queries, Value firstKey, bool masked);
   Softmax step(const Softmax &state, Value queries, Value firstKey, bool masked);
+  Softmax stepMatrix(const Softmax &state, Value queries, Value firstKey, bool masked);
   Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked);
-  void store(const Softmax &state);
+  void store(Softmax state);
+  Value logSumExp(const Softmax &state);
 
   bool keysAreRows() const { return context.keysAreRows(); }
   SmallVector<int64_t, 2> outputShape() const {
@@ -145,22 +153,49 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
   Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
-  auto multiply = [&](Value weights, Value acc) {
-    return keysAreRows() ? b.dot(block, weights, acc, true, false) : b.dot(weights, block, acc, false, false);
-  };
-  auto rescaled = [&] { return b.mul(state.acc, b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape())); };
-  if (context.shape.storageOperands) {
-    // Matrix instructions add to the rescaled accumulator; another set of registers for the block's product would not
-    // fit, and its 16-bit operands round far more than the chain of additions does.
-    Value kept = rescaled();
-    Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
-    return {m, l, multiply(weights, kept)};
-  }
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
-  Value product = multiply(probabilities, b.fill(outputShape(), 0.0f));
-  Value kept = rescaled();
+  Value none = b.fill(outputShape(), 0.0f);
+  Value product = keysAreRows() ? b.dot(block, probabilities, none, true, false)
+                                : b.dot(probabilities, block, none, false, false);
+  Value kept = b.mul(state.acc, b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape()));
   return {m, l, b.add(kept, product)};
+}
+
+/// The step for matrix instructions, where every operation on an element counts.
+///
+/// Weights are exp2(s * f - r), one fused operation before the exponential. The reference r need not be the maximum:
+/// any number near it divides out again, and sums stay exact to their rounding. So r moves only when the maximum has
+/// risen by more than 2^8, which after a row's first blocks is rare, and the accumulator's rescaling is skipped else.
+/// Weights are at most 2^8 then, far inside the range of float16. As r is both what was subtracted and what alpha and the LSE
+/// are computed from, its own rounding has no effect.
+///
+/// Hazard: s * f is finite for every finite s while f <= 1, that is for scales up to 0.69; above that, a score whose
+/// L exceeds 2.3e38 in magnitude makes its row NaN. Stages that add tensors clamp L themselves.
+Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey, bool masked) {
+  SmallVector<int64_t, 2> shape = context.scoreShape();
+  Value s = scores(queries, firstKey, masked);
+
+  Value factorOfRow = b.splat(exponentFactor, {blockM});
+  Value top = b.mul(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), factorOfRow);
+  Value bar = b.add(state.m, b.fill({blockM}, 8.0f));
+  // Ordered: a row of NaN keeps its reference, and its weights are NaN all the same.
+  Value rises = b.greaterF(top, bar);
+  Value m = b.select(rises, top, state.m);
+  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
+  Value reference = b.select(unseen, b.fill({blockM}, 0.0f), m);
+  Value alpha = b.exp2(b.sub(state.m, reference));
+  Value scaled = b.mul(s, b.splat(exponentFactor, shape));
+  Value probabilities = b.exp2(b.sub(scaled, context.broadcastQueries(reference)));
+  Value keptSum = b.mul(state.l, b.broadcast(alpha, 1, {blockM, kPartialSums}));
+  Value l = b.fold(probabilities, keptSum);
+
+  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
+  // 16-bit operands round far more than the chain of additions does.
+  Value kept = b.rescale(state.acc, alpha);
+  Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
+  return {m, l, b.dot(weights, block, kept, false, false)};
 }
 
 Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked) {
@@ -170,12 +205,17 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
   ValueRange carried = loop.getRegionIterArgs();
-  Softmax next = step({carried[0], carried[1], carried[2]}, queries, firstKey, masked);
+  Softmax before{carried[0], carried[1], carried[2]};
+  Softmax next = context.shape.storageOperands ? stepMatrix(before, queries, firstKey, masked)
+                                               : step(before, queries, firstKey, masked);
   scf::YieldOp::create(b, ValueRange{next.m, next.l, next.acc});
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
 }
 
-void Forward::store(const Softmax &state) {
+void Forward::store(Softmax state) {
+  if (context.shape.storageOperands) {
+    state.l = b.reduce(tile::ReduceKind::Sum, state.l, 1);
+  }
   // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
   Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
   Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
@@ -192,12 +232,21 @@ void Forward::store(const Softmax &state) {
   auto ifOp = scf::IfOp::create(b, wanted, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
-  Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
-  Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
-  Value sum = b.add(maximum, logSum);
-  Value lse = b.select(empty, b.fill({blockM}, -kInf), sum);
+  Value lse = b.select(empty, b.fill({blockM}, -kInf), logSumExp(state));
   Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
+}
+
+/// Natural logarithm of the sum of exp(L), (block_m), for rows that saw something; `state.l` is the whole sum.
+Value Forward::logSumExp(const Softmax &state) {
+  Value ln2 = b.fill({blockM}, std::numbers::ln2_v<float>);
+  Value log2Sum = b.log2(state.l);
+  if (context.shape.storageOperands) {
+    return b.mul(b.add(state.m, log2Sum), ln2);
+  }
+  Value logSum = b.mul(log2Sum, ln2);
+  Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
+  return b.add(maximum, logSum);
 }
 
 /// A scale of 0 must not meet the -inf of a hidden entry in a product: 0 * -inf is NaN. With the smallest positive
@@ -228,7 +277,8 @@ void Forward::build() {
   values = b.view(p.v, {1, 3}, {visibleEnd, b.indexConstant(p.headDimV)}, {{0, context.batch}, {2, kvHead}});
 
   Value queries = loadQueries();
-  Softmax state{b.fill({blockM}, -kInf), b.fill({blockM}, 0.0f), b.fill(outputShape(), 0.0f)};
+  Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
+  Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
   // Every mask so far has lower limit 0, so no partial block stands before the full ones.
   state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, /*masked=*/false);
   if (p.mask != attn::MaskKind::None || !p.evenN) {

@@ -61,6 +61,9 @@ Value ProgramBuilder::divF(Value a, Value b) { return arith::DivFOp::create(*thi
 Value ProgramBuilder::equalF(Value a, Value b) {
   return arith::CmpFOp::create(*this, arith::CmpFPredicate::OEQ, a, b);
 }
+Value ProgramBuilder::greaterF(Value a, Value b) {
+  return arith::CmpFOp::create(*this, arith::CmpFPredicate::OGT, a, b);
+}
 Value ProgramBuilder::lessI(Value a, Value b) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::slt, a, b);
 }
@@ -146,7 +149,7 @@ Value ProgramBuilder::load(Value view, ValueRange indices, ArrayRef<bool> bounds
 }
 
 void ProgramBuilder::store(Value tile, Value view, ValueRange indices, ArrayRef<bool> bounds) {
-  tile::StoreOp::create(*this, tile, view, indices, bounds);
+  tile::StoreOp::create(*this, tile, view, indices, bounds, /*through=*/Value());
 }
 
 Value ProgramBuilder::loadScalar(Value view, ValueRange indices) {

@@ -152,7 +152,8 @@ std::string kernels::toText(const Schedule &schedule) {
   std::string text = schedule.orientation == Orientation::KeysByQueries ? "kq:" : "qk:";
   text += std::to_string(schedule.blockM) + "x" + std::to_string(schedule.blockN) + ":";
   if (schedule.warps != 0) {
-    return text + "w" + std::to_string(schedule.warps);
+    text += "w" + std::to_string(schedule.warps);
+    return schedule.stages == 1 ? text : text + ":s" + std::to_string(schedule.stages);
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
@@ -167,7 +168,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0;
+  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1;
   bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
                 take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
   if (!blocks) {
@@ -178,6 +179,9 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     // Each warp holds whole fragments of 16 rows.
     wellFormed = takeNumber(text, 1, 16, warps) && blockM % (16 * warps) == 0 &&
                  schedule.orientation == Orientation::QueriesByKeys;
+    if (wellFormed && take(text, ":s")) {
+      wellFormed = takeNumber(text, 2, 4, stages); // one has one spelling: none
+    }
   } else {
     wellFormed = takeNumber(text, 1, 16, microRows) && take(text, "x") && takeNumber(text, 1, 8, microVectors);
   }
@@ -189,6 +193,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.microRows = static_cast<uint8_t>(microRows);
   schedule.microVectors = static_cast<uint8_t>(microVectors);
   schedule.warps = static_cast<uint8_t>(warps);
+  schedule.stages = static_cast<uint8_t>(stages);
   return schedule;
 }
 

@@ -93,7 +93,8 @@ Workspace::Workspace(const DeviceInfo &device, Stream stream, size_t bytes) : de
   }
   const std::string what = std::to_string(bytes) + " bytes";
   if (device.memoryPools) {
-    check(driver().memAllocAsync(&memory_, bytes, stream), "cuMemAllocAsync", device.ordinal, stream, what);
+    check(driver().memAllocFromPoolAsync(&memory_, bytes, device.pool, stream), "cuMemAllocFromPoolAsync",
+          device.ordinal, stream, what);
     return;
   }
   if (isCapturing(device, stream)) {

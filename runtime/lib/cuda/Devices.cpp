@@ -10,6 +10,9 @@ using namespace tilewright::runtime::cuda;
 
 namespace {
 
+/// Workspace memory that stays with a device's pool when nothing uses it.
+constexpr uint64_t kPoolKeepsBytes = 64u << 20;
+
 /// Filled by compare-and-swap and never emptied, so that neither a fork nor an exit can find them half made.
 std::array<std::atomic<const DeviceInfo *>, kMaxDevices> known{};
 
@@ -28,6 +31,17 @@ int attribute(Device handle, int which, int ordinal, const char *name) {
   int value = 0;
   check(driver().deviceGetAttribute(&value, which, handle), "cuDeviceGetAttribute", ordinal, nullptr, name);
   return value;
+}
+
+/// What calls of one device use at the same time is a few megabytes at most (Plan::workspaceBytes); the pool keeps it.
+MemoryPool makePool(int ordinal) {
+  MemoryPoolProps props;
+  props.locationId = ordinal;
+  MemoryPool pool = nullptr;
+  check(driver().memPoolCreate(&pool, &props), "cuMemPoolCreate", ordinal);
+  uint64_t keep = kPoolKeepsBytes;
+  check(driver().memPoolSetAttribute(pool, kPoolReleaseThreshold, &keep), "cuMemPoolSetAttribute", ordinal);
+  return pool;
 }
 
 } // namespace
@@ -62,10 +76,16 @@ const DeviceInfo &cuda::device(int ordinal) {
   }
   auto fresh = std::make_unique<DeviceInfo>(deviceInfo(ordinal));
   check(driver().devicePrimaryCtxRetain(&fresh->context, fresh->handle), "cuDevicePrimaryCtxRetain", ordinal);
+  if (fresh->memoryPools) {
+    fresh->pool = makePool(ordinal);
+  }
   const DeviceInfo *expected = nullptr;
   auto &slot = known[static_cast<size_t>(ordinal)];
   if (slot.compare_exchange_strong(expected, fresh.get(), std::memory_order_acq_rel)) {
     return *fresh.release();
+  }
+  if (fresh->pool != nullptr) {
+    (void)driver().memPoolDestroy(fresh->pool); // never used
   }
   return *expected; // another thread was first; the context is the same, retained twice
 }

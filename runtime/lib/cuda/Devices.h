@@ -21,8 +21,12 @@ struct DeviceInfo {
   std::string name;
   int major = 0, minor = 0;   ///< compute capability
   int64_t sharedBytes = 0;    ///< the most dynamic shared memory that a block may ask for
-  bool memoryPools = false;   ///< cuMemAllocAsync works
+  bool memoryPools = false;   ///< the stream-ordered allocator works
   Context context = nullptr;  ///< primary; null in what deviceInfo returns
+  /// Workspace comes from a pool of our own, which keeps what is given back: the device's default pool returns it to
+  /// the system whenever the host waits for a stream, and the next call would pay for a mapping again (about 0.1 ms).
+  /// Null without memoryPools, and in what deviceInfo returns.
+  MemoryPool pool = nullptr;
 };
 
 int deviceCount();

@@ -71,7 +71,10 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuLaunchKernel", api->launchKernel);
   loader.find("cuMemAlloc", api->memAlloc);
   loader.find("cuMemFree", api->memFree);
-  loader.find("cuMemAllocAsync", api->memAllocAsync);
+  loader.find("cuMemPoolCreate", api->memPoolCreate);
+  loader.find("cuMemPoolDestroy", api->memPoolDestroy);
+  loader.find("cuMemPoolSetAttribute", api->memPoolSetAttribute);
+  loader.find("cuMemAllocFromPoolAsync", api->memAllocFromPoolAsync);
   loader.find("cuMemFreeAsync", api->memFreeAsync);
   loader.find("cuStreamSynchronize", api->streamSynchronize);
   loader.find("cuStreamIsCapturing", api->streamIsCapturing);

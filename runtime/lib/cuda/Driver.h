@@ -34,7 +34,10 @@ struct DriverApi {
                          void **extra);
   Result (*memAlloc)(DevicePointer *memory, size_t bytes);
   Result (*memFree)(DevicePointer memory);
-  Result (*memAllocAsync)(DevicePointer *memory, size_t bytes, Stream stream);
+  Result (*memPoolCreate)(MemoryPool *pool, const MemoryPoolProps *props);
+  Result (*memPoolDestroy)(MemoryPool pool);
+  Result (*memPoolSetAttribute)(MemoryPool pool, int attribute, void *value);
+  Result (*memAllocFromPoolAsync)(DevicePointer *memory, size_t bytes, MemoryPool pool, Stream stream);
   Result (*memFreeAsync)(DevicePointer memory, Stream stream);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamIsCapturing)(Stream stream, int *status);

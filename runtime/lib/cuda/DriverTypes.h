@@ -16,6 +16,7 @@ using DevicePointer = uint64_t;      ///< CUdeviceptr
 using Context = struct ContextTag *; ///< CUcontext
 using Module = struct ModuleTag *;   ///< CUmodule
 using Function = struct FunctionTag *; ///< CUfunction
+using MemoryPool = struct MemoryPoolTag *; ///< CUmemoryPool
 using Stream = struct StreamTag *;     ///< CUstream; null is the legacy default stream
 
 inline constexpr Result kSuccess = 0;               // CUDA_SUCCESS
@@ -32,6 +33,20 @@ inline constexpr int kFunctionMaxDynamicShared = 8;  // CU_FUNC_ATTRIBUTE_MAX_DY
 
 inline constexpr int kJitErrorLog = 5;               // CU_JIT_ERROR_LOG_BUFFER
 inline constexpr int kJitErrorLogBytes = 6;          // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
+
+inline constexpr int kPoolReleaseThreshold = 4;      // CU_MEMPOOL_ATTR_RELEASE_THRESHOLD
+
+/// CUmemPoolProps
+struct MemoryPoolProps {
+  int allocationType = 1; ///< CU_MEM_ALLOCATION_TYPE_PINNED
+  int handleTypes = 0;    ///< CU_MEM_HANDLE_TYPE_NONE: not shared with other processes
+  int locationType = 1;   ///< CU_MEM_LOCATION_TYPE_DEVICE
+  int locationId = 0;     ///< device ordinal
+  void *securityAttributes = nullptr;
+  size_t maxBytes = 0;    ///< 0: what the driver allows
+  unsigned char reserved[56] = {};
+};
+static_assert(sizeof(MemoryPoolProps) == 88);
 
 inline constexpr int kCaptureNone = 0;               // CU_STREAM_CAPTURE_STATUS_NONE
 

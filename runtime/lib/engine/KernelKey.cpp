@@ -31,9 +31,9 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 constexpr bool keyIsPlain() {
   KernelKey key;
   auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule] = key;
-  auto &[orientation, blockM, blockN, microRows, microVectors, warps] = schedule;
+  auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule) &&
-         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps);
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -291,6 +291,7 @@ void KernelKey::normalize() {
     schedule.microVectors = 0;
   } else {
     schedule.warps = 0;
+    schedule.stages = 1;
   }
   if (kind == KernelKind::RowLimits) {
     // Its code depends on the target and on how many rows a program has; the rest of the schedule is canonical.
@@ -302,6 +303,7 @@ void KernelKey::normalize() {
     if (gpu) {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
+      limits.schedule.stages = 1;
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -324,7 +326,7 @@ size_t KernelKey::hash() const {
                      static_cast<uint64_t>(dtype) << 16 | static_cast<uint64_t>(mask) << 24 |
                      static_cast<uint64_t>(headDim) << 32 | static_cast<uint64_t>(headDimV) << 48;
   uint64_t rest = static_cast<uint64_t>(evenM) | static_cast<uint64_t>(evenN) << 1 | static_cast<uint64_t>(evenD) << 2 |
-                  static_cast<uint64_t>(sm) << 40;
+                  static_cast<uint64_t>(sm) << 40 | static_cast<uint64_t>(schedule.stages) << 56;
   for (size_t i = 0; i < align.size(); ++i) {
     rest |= static_cast<uint64_t>(align[i]) << (8 + 8 * i);
   }

@@ -80,7 +80,7 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   auto func = func::FuncOp::create(b, StringRef(kernelSymbol(key.kind)), b.getFunctionType(types, {}));
   const kernels::Schedule &s = key.schedule;
   if (key.sm != 0) {
-    func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps));
+    func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages));
     func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, "sm_80", key.sm));
   } else {
     auto orientation = s.orientation == kernels::Orientation::KeysByQueries ? tile::Orientation::KeysByQueries
@@ -139,7 +139,8 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     static_cast<uint16_t>(gpuSchedule.getBlockN()),
                     0,
                     0,
-                    static_cast<uint8_t>(gpuSchedule.getWarps())};
+                    static_cast<uint8_t>(gpuSchedule.getWarps()),
+                    static_cast<uint8_t>(gpuSchedule.getStages())};
     return true;
   }
   return false;

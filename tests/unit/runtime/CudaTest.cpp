@@ -323,7 +323,10 @@ TEST_F(Cuda, PackedPairsTakeWorkspaceInStreamOrder) {
   EXPECT_EQ(driver.launches[0].values[0], reinterpret_cast<uintptr_t>(call.args.glm_mask.data));
   EXPECT_NE(driver.launches[0].values[4], 0u) << "row limits";
   EXPECT_EQ(driver.liveAllocations, 0u);
-  EXPECT_EQ(driver.count("MemAllocAsync"), 1);
+  EXPECT_EQ(driver.count("MemAllocFromPoolAsync"), 1);
+  ASSERT_EQ(driver.usedPools.size(), 1u);
+  EXPECT_EQ(driver.usedPools[0], FakeDriver::poolOf(call.args.q.device_index));
+  EXPECT_GE(driver.poolKeeps[driver.usedPools[0]], 1u << 20) << "a pool that keeps nothing maps memory in every call";
   EXPECT_EQ(driver.count("MemFreeAsync"), 1);
   EXPECT_EQ(driver.count("StreamSynchronize"), 0);
 
@@ -338,7 +341,7 @@ TEST_F(Cuda, WithoutMemoryPoolsTheHostWaits) {
   CudaCall call;
   call.pairs(1, {0, 4, 0, 4});
   engine.forward(call.args);
-  EXPECT_EQ(driver.count("MemAllocAsync"), 0);
+  EXPECT_EQ(driver.count("MemAllocFromPoolAsync"), 0);
   EXPECT_EQ(driver.count("MemAlloc"), 1);
   const auto synchronized = std::find(driver.calls.begin(), driver.calls.end(), "StreamSynchronize");
   const auto freed = std::find(driver.calls.begin(), driver.calls.end(), "MemFree");
@@ -408,9 +411,9 @@ TEST_F(Cuda, OutOfDeviceMemoryIsOutOfMemory) {
   Engine engine(memoryOnly());
   CudaCall call;
   call.pairs(1, {0, 4, 0, 4});
-  driver.failNext("MemAllocAsync", cuda::kErrorOutOfMemory);
+  driver.failNext("MemAllocFromPoolAsync", cuda::kErrorOutOfMemory);
   EXPECT_THAT(expectError(TW_OUT_OF_MEMORY, "", [&] { engine.forward(call.args); }),
-              HasSubstr("cuMemAllocAsync(40 bytes) failed with CUDA_ERROR_OUT_OF_MEMORY"));
+              HasSubstr("cuMemAllocFromPoolAsync(40 bytes) failed with CUDA_ERROR_OUT_OF_MEMORY"));
   EXPECT_TRUE(driver.launches.empty());
 }
 

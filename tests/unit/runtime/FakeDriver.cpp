@@ -146,8 +146,20 @@ const DriverApi kTable = {
       return result == kSuccess ? allocate(memory, bytes) : result;
     },
     .memFree = [](DevicePointer memory) { called("MemFree"); return release(memory); },
-    .memAllocAsync = [](DevicePointer *memory, size_t bytes, Stream) {
-      const Result result = called("MemAllocAsync");
+    .memPoolCreate = [](MemoryPool *pool, const MemoryPoolProps *props) {
+      *pool = FakeDriver::poolOf(props->locationId);
+      return called("MemPoolCreate");
+    },
+    .memPoolDestroy = [](MemoryPool) { return called("MemPoolDestroy"); },
+    .memPoolSetAttribute = [](MemoryPool pool, int attribute, void *value) {
+      if (attribute == kPoolReleaseThreshold) {
+        std::memcpy(&fake->poolKeeps[pool], value, sizeof(uint64_t));
+      }
+      return called("MemPoolSetAttribute");
+    },
+    .memAllocFromPoolAsync = [](DevicePointer *memory, size_t bytes, MemoryPool pool, Stream) {
+      const Result result = called("MemAllocFromPoolAsync");
+      fake->usedPools.push_back(pool);
       return result == kSuccess ? allocate(memory, bytes) : result;
     },
     .memFreeAsync = [](DevicePointer memory, Stream) { called("MemFreeAsync"); return release(memory); },
@@ -173,6 +185,10 @@ FakeDriver::~FakeDriver() {
 
 int FakeDriver::count(const std::string &function) const {
   return static_cast<int>(std::count(calls.begin(), calls.end(), function));
+}
+
+MemoryPool FakeDriver::poolOf(int device) {
+  return reinterpret_cast<MemoryPool>(static_cast<uintptr_t>(0x2000 + device));
 }
 
 Context FakeDriver::contextOf(int device) { return reinterpret_cast<Context>(static_cast<uintptr_t>(0x1000 + device)); }

@@ -42,6 +42,7 @@ public:
   void failNext(const std::string &function, runtime::cuda::Result code) { failures[function] = code; }
   int count(const std::string &function) const;
   static runtime::cuda::Context contextOf(int device);
+  static runtime::cuda::MemoryPool poolOf(int device);
 
   std::vector<FakeDevice> devices;
   std::vector<std::string> calls; ///< names, in order
@@ -54,6 +55,8 @@ public:
   int captureStatus = 0;     ///< of every stream
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
   size_t liveAllocations = 0;
+  std::map<runtime::cuda::MemoryPool, uint64_t> poolKeeps; ///< release threshold of the pools that were made
+  std::vector<runtime::cuda::MemoryPool> usedPools;        ///< of allocations, in order
 };
 
 } // namespace tilewright::tests

@@ -141,6 +141,56 @@ LogicalResult FunctionLowering::lowerReduce(tile::ReduceOp op) {
   return success();
 }
 
+LogicalResult FunctionLowering::lowerFold(tile::FoldOp op) {
+  RankedTensorType type = tileTypeOf(op.getSource());
+  if (tileTypeOf(op.getAcc()).getDimSize(1) != 8) {
+    return op.emitOpError("expected 8 columns in the result, a fragment's width, got ") << op.getAcc().getType();
+  }
+  ArrayRef<Value> source = fragmentOf(op.getSource());
+  SmallVector<Value> sums(fragmentOf(op.getAcc()));
+  int64_t groups = groupsOf(type.getDimSize(1));
+  for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
+    for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t e = 0; e < 4; ++e) {
+        Value &sum = sums[slab * 4 + e];
+        sum = arith::AddFOp::create(b, sum, source[(slab * groups + group) * 4 + e]);
+      }
+    }
+  }
+  fragments[op.getResult()] = Fragment{std::move(sums), false};
+  return success();
+}
+
+/// A branch of each thread's own: the multiplications exchange nothing, so lanes may differ.
+LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
+  RankedTensorType type = tileTypeOf(op.getSource());
+  SmallVector<Value> source(fragmentOf(op.getSource())), factors(fragmentOf(op.getFactors()));
+  int64_t groups = groupsOf(type.getDimSize(1));
+  Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1.0f));
+  Value any;
+  for (Value factor : factors) {
+    // Unordered: a NaN is no 1.
+    Value moved = arith::CmpFOp::create(b, arith::CmpFPredicate::UNE, factor, one);
+    any = any ? Value(arith::OrIOp::create(b, any, moved)) : moved;
+  }
+  SmallVector<Type> types(source.size(), b.getF32Type());
+  auto ifOp = scf::IfOp::create(b, types, any, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    SmallVector<Value> scaled;
+    for (auto [i, value] : llvm::enumerate(source)) {
+      int64_t slab = static_cast<int64_t>(i) / (groups * 4), e = static_cast<int64_t>(i) % 4;
+      scaled.push_back(arith::MulFOp::create(b, value, factors[2 * slab + e / 2]));
+    }
+    scf::YieldOp::create(b, scaled);
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    scf::YieldOp::create(b, source);
+  }
+  fragments[op.getResult()] = Fragment{SmallVector<Value>(ifOp.getResults()), false};
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Global memory
 //===----------------------------------------------------------------------===//
@@ -204,8 +254,70 @@ LogicalResult FunctionLowering::lowerStore(tile::StoreOp op) {
   if (!fragments.lookup(op.getTile()).packed) {
     return op.emitOpError("expected a tile of 16-bit floats");
   }
-  storeMatrix(op, view);
+  tile::ViewType viewType = op.getView().getType();
+  bool wholeUnits = viewType.getUnit() && viewType.getAlign() == 16 && tileTypeOf(op.getTile()).getDimSize(1) % 8 == 0;
+  if (op.getThrough() && wholeUnits) {
+    storeRows(op, view);
+  } else {
+    storeMatrix(op, view);
+  }
   return success();
+}
+
+/// Through shared memory: a warp puts its rows there and reads them back as whole rows, 16 bytes a lane, so that
+/// neighbouring lanes write neighbouring bytes. Warps share no rows, so lanes of one warp wait for each other only.
+void FunctionLowering::storeRows(tile::StoreOp op, tile::ViewOp view) {
+  RankedTensorType type = tileTypeOf(op.getTile());
+  ArrayRef<Value> values = fragmentOf(op.getTile());
+  const SharedBuffer buffer = sharedBuffers.find(op.getThrough())->second;
+  int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
+  Value laneByte = arith::MulIOp::create(b, laneCol, i32(2));
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    for (int64_t half = 0; half < 2; ++half) {
+      Value row = rowOf(slab, half);
+      for (int64_t group = 0; group < groups; ++group) {
+        Value byte = arith::AddIOp::create(b, laneByte, i32(16 * group));
+        LLVM::StoreOp::create(b, values[(slab * groups + group) * 2 + half],
+                              sharedAddress(buffer, placeOf(buffer, row, byte), 0), 4);
+      }
+    }
+  }
+  NVVM::SyncWarpOp::create(b, i32(-1));
+  Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
+  Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), scalars.lookup(op.getIndices()[1]));
+  Type element = type.getElementType(), unit = VectorType::get({4}, b.getI32Type());
+  Value warpRow = arith::MulIOp::create(b, warp, i32(16));
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    for (int64_t start = 0; start < 16 * groups; start += 32) {
+      Value number = arith::AddIOp::create(b, lane, i32(start));
+      Value inSlab = arith::DivUIOp::create(b, number, i32(groups));
+      Value group = arith::RemUIOp::create(b, number, i32(groups));
+      Value row = arith::AddIOp::create(b, arith::AddIOp::create(b, warpRow, inSlab), i32(slab * 16 * warps));
+      Value globalRow = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(row));
+      auto write = [&] {
+        Value place = placeOf(buffer, row, arith::MulIOp::create(b, group, i32(16)));
+        Value data = LLVM::LoadOp::create(b, unit, sharedAddress(buffer, place, 0), 16);
+        Value col = toIndex(arith::MulIOp::create(b, group, i32(8)));
+        Value at = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
+        at = arith::AddIOp::create(b, at, col);
+        LLVM::StoreOp::create(b, data, globalAddress(base, element, at), 16);
+      };
+      Value inside;
+      if (start + 32 > 16 * groups) {
+        inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, i32(16 * groups));
+      }
+      if (op.getBounds()[0]) {
+        Value inView = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow,
+                                             scalars.lookup(view.getSizes()[0]));
+        inside = inside ? Value(arith::AndIOp::create(b, inside, inView)) : inView;
+      }
+      if (inside) {
+        ifThen(inside, write);
+      } else {
+        write();
+      }
+    }
+  }
 }
 
 /// Four lanes hold a row's value; the first of them writes it.

@@ -13,6 +13,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "llvm/ADT/bit.h"
 
 namespace tilewright::tile2nvvm {
 
@@ -24,12 +25,20 @@ struct Fragment {
   bool packed = false;
 };
 
-/// A buffer in shared memory.
+/// A buffer in shared memory, or a ring of them.
+///
+/// Swizzle: let 2^t, at most 8, be the largest power of two that divides the 16-byte units of a row. Unit x of row r lies
+/// at unit x ^ f(r) of that row, with f(r) = (r mod 8) / 2^(3 - t). ldmatrix reads one unit of eight consecutive rows at
+/// once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all.
 struct SharedBuffer {
   int64_t offset = 0;
   int64_t rows = 0, cols = 0;
   int64_t paddedCols = 0; ///< columns rounded up to 16: what a matrix instruction may touch
-  int64_t pitch = 0;      ///< bytes from row to row: an odd number of 16-byte units, so that eight rows share no banks
+  int64_t pitch = 0;      ///< bytes from row to row
+  mlir::Value slotBytes;  ///< i32: where the slot of a ring starts; null for one buffer
+
+  /// t above; at least 1, as rows are multiples of 32 bytes.
+  int64_t swizzleBits() const { return std::min<int64_t>(llvm::countr_zero(static_cast<uint64_t>(pitch / 16)), 3); }
 };
 
 class FunctionLowering {
@@ -50,16 +59,20 @@ private:
   mlir::LogicalResult lowerElementwise(mlir::Operation &op);
   mlir::LogicalResult lowerTruncate(mlir::arith::TruncFOp op);
   mlir::LogicalResult lowerReduce(tile::ReduceOp op);
+  mlir::LogicalResult lowerFold(tile::FoldOp op);
+  mlir::LogicalResult lowerRescale(tile::RescaleOp op);
   mlir::LogicalResult lowerLoad(tile::LoadOp op);
   mlir::LogicalResult lowerStore(tile::StoreOp op);
   mlir::LogicalResult lowerLoadScalar(tile::LoadScalarOp op);
   void storeVector(tile::StoreOp op, tile::ViewOp view);
   void storeMatrix(tile::StoreOp op, tile::ViewOp view);
+  void storeRows(tile::StoreOp op, tile::ViewOp view);
   /// Elements of a tile; constants are materialised.
   llvm::ArrayRef<mlir::Value> fragmentOf(mlir::Value tile);
 
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
+  void lowerSlot(tile::SlotOp op);
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
   void copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
                      bool rowBound, mlir::Type memory);
@@ -68,6 +81,18 @@ private:
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
   mlir::Value sharedAddress(const SharedBuffer &buffer, mlir::Value bytes, int64_t constantBytes);
+  /// 16 f(row) of the buffer's swizzle, i32: what a byte's position in its row is xor-ed with.
+  mlir::Value swizzleOf(const SharedBuffer &buffer, mlir::Value row);
+  /// Where byte `byte` of row `row` (both i32) lies in a buffer.
+  mlir::Value placeOf(const SharedBuffer &buffer, mlir::Value row, mlir::Value byte);
+  /// The matrix row that this lane names to ldmatrix, of matrices in one buffer.
+  struct LanePlaces {
+    SharedBuffer buffer;
+    mlir::Value row;  ///< i32: the lane's row within a matrix, or pair of matrices
+    mlir::Value unit; ///< i32: 0 or 16, the byte within a pair of units
+    llvm::SmallVector<mlir::Value> places; ///< i32, by the swizzled bits of the matrix's position; made when needed
+  };
+  mlir::Value matrixAddress(LanePlaces &lanes, int64_t row, int64_t byte);
 
   //===- Shared emitters ------------------------------------------------------------------------------------------===//
   mlir::Value i32(int64_t value) { return mlir::arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }

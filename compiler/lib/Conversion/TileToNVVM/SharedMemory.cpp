@@ -15,18 +15,50 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.cols = type.getCols();
   buffer.paddedCols = llvm::alignTo(buffer.cols, 16);
   buffer.pitch = buffer.paddedCols * 2;
-  // ldmatrix reads eight rows of 16 bytes at once: with an odd number of 16-byte units from row to row they start in
-  // eight different groups of banks.
-  if (buffer.pitch / 16 % 2 == 0) {
-    buffer.pitch += 16;
-  }
   buffer.offset = sharedBytes;
-  sharedBytes += buffer.rows * buffer.pitch;
+  sharedBytes += buffer.rows * buffer.pitch * type.getStages();
   sharedBuffers[op.getBuffer()] = buffer;
+}
+
+void FunctionLowering::lowerSlot(tile::SlotOp op) {
+  SharedBuffer buffer = sharedBuffers.find(op.getRing())->second;
+  Value slot = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getIndex()));
+  buffer.slotBytes = arith::MulIOp::create(b, slot, i32(buffer.rows * buffer.pitch));
+  sharedBuffers[op.getBuffer()] = buffer;
+}
+
+Value FunctionLowering::swizzleOf(const SharedBuffer &buffer, Value row) {
+  int64_t bits = buffer.swizzleBits();
+  Value low = arith::AndIOp::create(b, row, i32(8 - (8 >> bits)));
+  // Shifted right by 3 - bits, then left by the 4 of a unit's size.
+  return arith::ShLIOp::create(b, low, i32(1 + bits));
+}
+
+Value FunctionLowering::placeOf(const SharedBuffer &buffer, Value row, Value byte) {
+  Value start = arith::MulIOp::create(b, row, i32(buffer.pitch));
+  return arith::AddIOp::create(b, start, arith::XOrIOp::create(b, byte, swizzleOf(buffer, row)));
+}
+
+/// Address of the matrix row at `lanes.row + row`, byte `byte` plus the lane's unit. `row` is a multiple of 8, and
+/// `byte` of 32, so the swizzle is the lane's own, and of `byte` only the bits that it reaches matter: a few addresses
+/// serve all matrices, at constant distances.
+Value FunctionLowering::matrixAddress(LanePlaces &lanes, int64_t row, int64_t byte) {
+  const SharedBuffer &buffer = lanes.buffer;
+  int64_t reach = 16 << buffer.swizzleBits(), low = byte % reach;
+  lanes.places.resize(reach / 32);
+  Value &place = lanes.places[low / 32];
+  if (!place) {
+    Value inRow = low == 0 ? lanes.unit : Value(arith::AddIOp::create(b, lanes.unit, i32(low)));
+    place = placeOf(buffer, lanes.row, inRow);
+  }
+  return sharedAddress(buffer, place, row * buffer.pitch + byte - low);
 }
 
 Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, int64_t constantBytes) {
   Value address = shared;
+  if (buffer.slotBytes) {
+    bytes = bytes ? arith::AddIOp::create(b, bytes, buffer.slotBytes) : buffer.slotBytes;
+  }
   if (bytes) {
     address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{bytes});
   }
@@ -67,7 +99,9 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
   Value threadChunk = arith::RemUIOp::create(b, thread, i32(chunks));
   // In the regular case a thread copies the same chunk of every so many rows: its addresses are one step apart.
+  // In shared memory too if those rows have one swizzle.
   Value step, next, place;
+  bool oneSwizzle = regular && threads() / chunks % 8 == 0;
   if (regular) {
     int64_t rows = threads() / chunks;
     Value firstCopied = arith::AddIOp::create(b, firstRow, toIndex(threadRow));
@@ -75,8 +109,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
     Value col = arith::MulIOp::create(b, threadChunk, i32(chunkBytes / 2));
     next = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
     step = arith::IndexCastOp::create(b, b.getI64Type(), arith::MulIOp::create(b, rowStride, index(rows)));
-    place = arith::AddIOp::create(b, arith::MulIOp::create(b, threadRow, i32(buffer.pitch)),
-                                  arith::MulIOp::create(b, threadChunk, i32(chunkBytes)));
+    place = placeOf(buffer, threadRow, arith::MulIOp::create(b, threadChunk, i32(chunkBytes)));
   }
   for (int64_t start = 0; start < total; start += threads()) {
     Value row = threadRow, chunk = threadChunk;
@@ -102,15 +135,16 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
       }
       Value to;
-      if (regular) {
+      if (oneSwizzle) {
         to = sharedAddress(buffer, place, passedRows * buffer.pitch);
       } else {
+        Value byte = arith::MulIOp::create(b, chunk, i32(chunkBytes));
+        to = sharedAddress(buffer, placeOf(buffer, row, byte), 0);
+      }
+      if (!regular) {
         Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
         Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
         from = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
-        Value bytesIn = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(buffer.pitch)),
-                                              arith::MulIOp::create(b, chunk, i32(chunkBytes)));
-        to = sharedAddress(buffer, bytesIn, 0);
       }
       // .cg bypasses L1 and exists for 16 bytes only.
       auto cache = chunkBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
@@ -158,10 +192,9 @@ void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp vi
     b.setInsertionPointToStart(ifOp.elseBlock());
     scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getZeroAttr(memory)).getResult());
   }
-  Value place = arith::AddIOp::create(b, arith::MulIOp::create(b, row, index(buffer.pitch)),
-                                      arith::MulIOp::create(b, col, index(2)));
-  Value place32 = arith::IndexCastOp::create(b, b.getI32Type(), place);
-  LLVM::StoreOp::create(b, ifOp.getResult(0), sharedAddress(buffer, place32, 0), 2);
+  Value row32 = arith::IndexCastOp::create(b, b.getI32Type(), row);
+  Value byte = arith::IndexCastOp::create(b, b.getI32Type(), arith::MulIOp::create(b, col, index(2)));
+  LLVM::StoreOp::create(b, ifOp.getResult(0), sharedAddress(buffer, placeOf(buffer, row32, byte), 0), 2);
 }
 
 SmallVector<Value> FunctionLowering::loadMatrix(Value address, bool transposed) {
@@ -185,8 +218,8 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
     return op.emitOpError("expected b in shared memory and a not transposed: run tile-stage-loads first");
   }
   auto bType = cast<tile::SharedType>(op.getB().getType());
-  const SharedBuffer right = sharedBuffers.find(op.getB())->second;
-  int64_t depth = op.getTransB() ? right.paddedCols : right.rows;
+  const SharedBuffer rightBuffer = sharedBuffers.find(op.getB())->second;
+  int64_t depth = op.getTransB() ? rightBuffer.paddedCols : rightBuffer.rows;
   int64_t slabs = slabsOf(accType.getDimSize(0)), groups = groupsOf(accType.getDimSize(1));
   auto precision = bType.getElementType().isBF16() ? NVVM::MMATypes::bf16 : NVVM::MMATypes::f16;
   SmallVector<Value> acc(fragmentOf(op.getAcc()));
@@ -195,25 +228,23 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
   // l / 8.
   Value low4 = arith::AndIOp::create(b, lane, i32(15));
   Value high = arith::ShRUIOp::create(b, lane, i32(4));
-  Value aPlace, bPlace;
-  SharedBuffer left;
+  LanePlaces left, right;
+  right.buffer = rightBuffer;
   if (aShared) {
-    left = sharedBuffers.find(op.getA())->second;
-    Value row = arith::AddIOp::create(b, arith::MulIOp::create(b, warp, i32(16)), low4);
-    aPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(left.pitch)),
-                                   arith::MulIOp::create(b, high, i32(16)));
+    left.buffer = sharedBuffers.find(op.getA())->second;
+    left.row = arith::AddIOp::create(b, arith::MulIOp::create(b, warp, i32(16)), low4);
+    left.unit = arith::MulIOp::create(b, high, i32(16));
   }
   if (op.getTransB()) {
     // Stored as columns of the product's B: matrices (n 0-7, k 0-7), (n 0-7, k 8-15), (n 8-15, k 0-7), (n 8-15, k 8-15).
-    Value row = arith::AddIOp::create(b, arith::AndIOp::create(b, lane, i32(7)),
+    right.row = arith::AddIOp::create(b, arith::AndIOp::create(b, lane, i32(7)),
                                       arith::MulIOp::create(b, high, i32(8)));
     Value k = arith::AndIOp::create(b, arith::ShRUIOp::create(b, lane, i32(3)), i32(1));
-    bPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, row, i32(right.pitch)),
-                                   arith::MulIOp::create(b, k, i32(16)));
+    right.unit = arith::MulIOp::create(b, k, i32(16));
   } else {
     // Stored as rows, transposed while loading: (k 0-7, n 0-7), (k 8-15, n 0-7), (k 0-7, n 8-15), (k 8-15, n 8-15).
-    bPlace = arith::AddIOp::create(b, arith::MulIOp::create(b, low4, i32(right.pitch)),
-                                   arith::MulIOp::create(b, high, i32(16)));
+    right.row = low4;
+    right.unit = arith::MulIOp::create(b, high, i32(16));
   }
 
   // NVVM's operation takes pairs of f16 as such, pairs of bf16 as i32.
@@ -231,7 +262,7 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
     SmallVector<SmallVector<Value>> a;
     for (int64_t slab = 0; slab < slabs; ++slab) {
       if (aShared) {
-        a.push_back(loadMatrix(sharedAddress(left, aPlace, slab * 16 * warps * left.pitch + k * 2), false));
+        a.push_back(loadMatrix(matrixAddress(left, slab * 16 * warps, k * 2), false));
         continue;
       }
       ArrayRef<Value> packed = fragmentOf(op.getA());
@@ -240,8 +271,8 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
       a.push_back({first[0], first[1], first[2], first[3]});
     }
     for (int64_t group = 0; group < groups; group += 2) {
-      int64_t constant = op.getTransB() ? group * 8 * right.pitch + k * 2 : k * right.pitch + group * 16;
-      SmallVector<Value> pair = loadMatrix(sharedAddress(right, bPlace, constant), !op.getTransB());
+      Value address = op.getTransB() ? matrixAddress(right, group * 8, k * 2) : matrixAddress(right, k, group * 16);
+      SmallVector<Value> pair = loadMatrix(address, !op.getTransB());
       for (int64_t g = group; g < std::min(group + 2, groups); ++g) {
         for (int64_t slab = 0; slab < slabs; ++slab) {
           Value *c = &acc[(slab * groups + g) * 4];

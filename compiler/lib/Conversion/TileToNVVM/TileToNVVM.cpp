@@ -105,6 +105,12 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
     return lowerReduce(reduce);
   }
+  if (auto fold = dyn_cast<tile::FoldOp>(op)) {
+    return lowerFold(fold);
+  }
+  if (auto rescale = dyn_cast<tile::RescaleOp>(op)) {
+    return lowerRescale(rescale);
+  }
   if (auto load = dyn_cast<tile::LoadOp>(op)) {
     return lowerLoad(load);
   }
@@ -121,9 +127,16 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     lowerAllocShared(alloc);
     return success();
   }
-  if (isa<tile::AwaitLoadsOp>(op)) {
+  if (auto slot = dyn_cast<tile::SlotOp>(op)) {
+    lowerSlot(slot);
+    return success();
+  }
+  if (isa<tile::CommitLoadsOp>(op)) {
     NVVM::CpAsyncCommitGroupOp::create(b);
-    NVVM::CpAsyncWaitGroupOp::create(b, 0);
+    return success();
+  }
+  if (auto await = dyn_cast<tile::AwaitLoadsOp>(op)) {
+    NVVM::CpAsyncWaitGroupOp::create(b, static_cast<uint32_t>(await.getPending()));
     NVVM::Barrier0Op::create(b);
     return success();
   }

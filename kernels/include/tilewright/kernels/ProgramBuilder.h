@@ -56,7 +56,8 @@ public:
   /// Larger of two float tiles; where `a` is NaN the result is `b`.
   mlir::Value maxKeepSecond(mlir::Value a, mlir::Value b);
   mlir::Value divF(mlir::Value a, mlir::Value b);
-  mlir::Value equalF(mlir::Value a, mlir::Value b); ///< ordered
+  mlir::Value equalF(mlir::Value a, mlir::Value b);   ///< ordered
+  mlir::Value greaterF(mlir::Value a, mlir::Value b); ///< ordered
   mlir::Value lessI(mlir::Value a, mlir::Value b);  ///< signed
   mlir::Value andI(mlir::Value a, mlir::Value b);
   mlir::Value select(mlir::Value condition, mlir::Value a, mlir::Value b);
@@ -66,6 +67,12 @@ public:
   mlir::Value splat(mlir::Value scalar, llvm::ArrayRef<int64_t> shape);
   mlir::Value broadcast(mlir::Value vector, int64_t axis, llvm::ArrayRef<int64_t> shape);
   mlir::Value reduce(tile::ReduceKind kind, mlir::Value source, int64_t axis);
+  mlir::Value fold(mlir::Value source, mlir::Value acc) {
+    return tile::FoldOp::create(*this, acc.getType(), source, acc);
+  }
+  mlir::Value rescale(mlir::Value source, mlir::Value factors) {
+    return tile::RescaleOp::create(*this, source.getType(), source, factors);
+  }
   mlir::Value dot(mlir::Value a, mlir::Value b, mlir::Value acc, bool transA, bool transB);
   mlir::Value transpose(mlir::Value source);
   mlir::Value exp2(mlir::Value source) { return tile::Exp2Op::create(*this, source.getType(), source); }

@@ -24,11 +24,13 @@ struct Schedule {
   uint8_t microVectors = 2; ///< native vectors of a product's register tile: 1..8
   uint8_t warps = 0;        ///< of a GPU block: 1..16, blockM a multiple of 16 * warps; 0 on a CPU. With warps the
                             ///< orientation is QueriesByKeys and the register tile 0 x 0
+  uint8_t stages = 1;       ///< of a GPU: buffers in the ring of key and value blocks, 1..4; 1 on a CPU
 
   bool operator==(const Schedule &) const = default;
 };
 
-/// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4".
+/// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
+/// more than one stage "qk:128x64:w4:s2".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -36,8 +38,9 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 /// What parseSchedule accepts.
 inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
-    "a GPU as in qk:128x64:w4, with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in "
-    "[1, 8], warps in [1, 16] and blockM a multiple of 16 * warps";
+    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, with blocks a multiple of 16 in [16, 512], "
+    "microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a multiple of 16 * warps and stages in "
+    "[2, 4]";
 
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.

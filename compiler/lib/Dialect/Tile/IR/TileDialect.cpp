@@ -110,7 +110,7 @@ LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
 }
 
 LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
-                                      int64_t warps) {
+                                      int64_t warps, int64_t stages) {
   if (warps < 1 || warps > 16) {
     return emitError() << "expected 1 to 16 warps, got " << warps;
   }
@@ -120,6 +120,9 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   }
   if (blockN < 16 || blockN > 512 || blockN % 16 != 0) {
     return emitError() << "expected block n to be a multiple of 16 within 16..512, got " << blockN;
+  }
+  if (stages < 1 || stages > 4) {
+    return emitError() << "expected 1 to 4 stages, got " << stages;
   }
   return success();
 }

@@ -51,8 +51,15 @@ LogicalResult LoadOp::verify() {
 }
 
 LogicalResult StoreOp::verify() {
-  return verifyAccess(*this, "tile.store-C1", getView().getType(), getIndices().size(), getBounds(),
-                      cast<RankedTensorType>(getTile().getType()));
+  auto tile = cast<RankedTensorType>(getTile().getType());
+  if (Value through = getThrough()) {
+    auto buffer = cast<SharedType>(through.getType());
+    if (tile.getRank() != 2 || buffer.getRows() != tile.getDimSize(0) || buffer.getCols() < tile.getDimSize(1) ||
+        buffer.getElementType() != tile.getElementType() || buffer.getStages() != 1) {
+      return emitOpError("tile.store-C2: expected one buffer that holds ") << tile << ", got " << buffer;
+    }
+  }
+  return verifyAccess(*this, "tile.store-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }
 
 LogicalResult LoadScalarOp::verify() {
@@ -118,6 +125,26 @@ LogicalResult ReduceOp::verify() {
   return success();
 }
 
+LogicalResult FoldOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto acc = cast<RankedTensorType>(getAcc().getType());
+  if (source.getRank() != 2 || acc.getRank() != 2 || source.getDimSize(0) != acc.getDimSize(0) ||
+      source.getDimSize(1) % acc.getDimSize(1) != 0) {
+    return emitOpError("tile.fold-C1: expected as many rows, and a multiple of the result's columns, got ")
+           << source << " into " << acc;
+  }
+  return success();
+}
+
+LogicalResult RescaleOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto factors = cast<RankedTensorType>(getFactors().getType());
+  if (!dropsAxis(source, factors, 1)) {
+    return emitOpError("tile.rescale-C1: expected a factor for each row, got ") << source << " and " << factors;
+  }
+  return success();
+}
+
 LogicalResult BroadcastOp::verify() {
   auto source = cast<RankedTensorType>(getSource().getType());
   auto result = cast<RankedTensorType>(getResult().getType());
@@ -149,8 +176,28 @@ LogicalResult FusedOp::verify() {
   return success();
 }
 
+LogicalResult SlotOp::verify() {
+  SharedType ring = getRing().getType();
+  auto expected = SharedType::get(getContext(), ring.getRows(), ring.getCols(), ring.getElementType(), 1);
+  if (getBuffer().getType() != expected) {
+    return emitOpError("tile.slot-C1: expected ") << expected << ", got " << getBuffer().getType();
+  }
+  return success();
+}
+
+LogicalResult AwaitLoadsOp::verify() {
+  if (static_cast<int64_t>(getPending()) < 0) {
+    return emitOpError("tile.await_loads-C1: expected pending to be at least 0, got ")
+           << static_cast<int64_t>(getPending());
+  }
+  return success();
+}
+
 LogicalResult AsyncLoadOp::verify() {
   SharedType buffer = getBuffer().getType();
+  if (buffer.getStages() != 1) {
+    return emitOpError("tile.async_load-C1: expected one buffer, got the ring ") << buffer;
+  }
   auto tile = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
   return verifyAccess(*this, "tile.async_load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }

@@ -46,7 +46,7 @@ struct Chain {
 
 class Stager {
 public:
-  explicit Stager(func::FuncOp func) : func(func), b(func.getLoc(), func.getContext()) {}
+  Stager(func::FuncOp func, int64_t stages) : func(func), stages(stages), b(func.getLoc(), func.getContext()) {}
 
   unsigned run() {
     Block &entry = func.getBody().front();
@@ -58,15 +58,17 @@ public:
     for (Chain &chain : chains) {
       stageChain(chain);
     }
+    stageStores(entry);
     return staged;
   }
 
 private:
-  Value makeBuffer(LoadOp load) {
+  Value makeBuffer(LoadOp load, int64_t stages = 1) {
     auto type = cast<RankedTensorType>(load.getTile().getType());
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&func.getBody().front());
-    auto shared = SharedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType());
+    auto shared = SharedType::get(b.getContext(), type.getDimSize(0), type.getDimSize(1), type.getElementType(),
+                                  stages);
     return AllocSharedOp::create(b, shared);
   }
 
@@ -79,9 +81,28 @@ private:
   /// Started where it stood; awaited with the first copy of the chain, or at once if there is none.
   void stageOutside(LoadOp load) {
     Value buffer = makeBuffer(load);
+    outsideBuffers.push_back(buffer);
     b.setInsertionPoint(load);
     AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBoundsAttr(), buffer);
     replaceByBuffer(load, buffer);
+  }
+
+  /// A store of a whole tile after the loops may use a buffer that was read before them: nobody needs it any more once all
+  /// threads have come here, and no copy still writes it once all have arrived (a loop without iterations awaits none).
+  void stageStores(Block &block) {
+    for (auto store : block.getOps<StoreOp>()) {
+      auto tile = cast<RankedTensorType>(store.getTile().getType());
+      for (Value buffer : outsideBuffers) {
+        auto type = cast<SharedType>(buffer.getType());
+        if (tile.getRank() == 2 && type.getRows() == tile.getDimSize(0) && type.getCols() >= tile.getDimSize(1) &&
+            type.getElementType() == tile.getElementType()) {
+          b.setInsertionPoint(store);
+          awaitAll();
+          store.getThroughMutable().assign(buffer);
+          return; // one: a second store would have to wait for the first
+        }
+      }
+    }
   }
 
   SmallVector<Chain> findChains(Block &block) {
@@ -137,17 +158,74 @@ private:
     Value begin = first.getLowerBound(), end = last.getUpperBound();
     SmallVector<LoadOp> firstLoads = stagedLoads(*first.getBody());
     for (LoadOp load : firstLoads) {
-      chain.buffers.push_back(makeBuffer(load));
+      chain.buffers.push_back(makeBuffer(load, stages));
+    }
+    b.setInsertionPoint(first);
+    if (stages > 1) {
+      // The first blocks' copies, a group a block: a group may be empty, but their number is what waits count.
+      for (int64_t stage = 0; stage + 1 < stages; ++stage) {
+        Value block = b.createOrFold<arith::AddIOp>(begin, times(first.getStep(), stage));
+        startBlock(chain, first, block, end, constant(stage));
+      }
+      for (scf::ForOp loop : chain.loops) {
+        stageRing(chain, loop, begin, end);
+      }
+      return;
     }
     // The first copy of all, if there is any block.
-    b.setInsertionPoint(first);
-    Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, begin, end);
-    auto ifAny = scf::IfOp::create(b, any, /*withElseRegion=*/false);
-    b.setInsertionPointToStart(ifAny.thenBlock());
-    startCopy(firstLoads[0], first, begin, chain.bounds[0], chain.buffers[0]);
-
+    ifLess(begin, end, [&] { startCopy(firstLoads[0], first, begin, chain.bounds[0], chain.buffers[0]); });
     for (scf::ForOp loop : chain.loops) {
       stageBody(chain, loop, end);
+    }
+  }
+
+  Value constant(int64_t value) { return arith::ConstantIndexOp::create(b, value); }
+  Value times(Value step, int64_t factor) { return b.createOrFold<arith::MulIOp>(step, constant(factor)); }
+
+  void ifLess(Value a, Value limit, function_ref<void()> body) {
+    Value less = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, a, limit);
+    auto ifOp = scf::IfOp::create(b, less, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    body();
+  }
+
+  void awaitAll() {
+    CommitLoadsOp::create(b);
+    AwaitLoadsOp::create(b);
+  }
+
+  Value slotOf(Value ring, Value index) {
+    auto type = cast<SharedType>(ring.getType());
+    auto one = SharedType::get(b.getContext(), type.getRows(), type.getCols(), type.getElementType(), 1);
+    return SlotOp::create(b, one, ring, index);
+  }
+
+  /// Starts all copies of the loop's block `block`, if there is one, as a group.
+  void startBlock(Chain &chain, scf::ForOp loop, Value block, Value end, Value slot) {
+    SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
+    ifLess(block, end, [&] {
+      for (auto [i, load] : llvm::enumerate(loads)) {
+        startCopy(load, loop, block, chain.bounds[i], slotOf(chain.buffers[i], slot));
+      }
+    });
+    CommitLoadsOp::create(b);
+  }
+
+  /// A ring: one barrier an iteration. When all threads have come to iteration n, all are done with the slot of
+  /// iteration n - 1, and that is the one which block n + stages - 1 goes to.
+  void stageRing(Chain &chain, scf::ForOp loop, Value begin, Value end) {
+    SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
+    b.setInsertionPointToStart(loop.getBody());
+    AwaitLoadsOp::create(b, stages - 2);
+    Value passed = b.createOrFold<arith::SubIOp>(loop.getInductionVar(), begin);
+    Value number = b.createOrFold<arith::DivUIOp>(passed, loop.getStep());
+    Value slot = b.createOrFold<arith::RemUIOp>(number, constant(stages));
+    Value ahead = arith::AddIOp::create(b, number, constant(stages - 1));
+    Value block = arith::AddIOp::create(b, loop.getInductionVar(), times(loop.getStep(), stages - 1));
+    startBlock(chain, loop, block, end, arith::RemUIOp::create(b, ahead, constant(stages)));
+    for (auto [load, ring] : llvm::zip(loads, chain.buffers)) {
+      replaceByBuffer(load, slotOf(ring, slot));
     }
   }
 
@@ -155,7 +233,7 @@ private:
     SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
     // What this iteration needs first has arrived, and nobody reads the other buffers any more: refill those.
     b.setInsertionPointToStart(loop.getBody());
-    AwaitLoadsOp::create(b);
+    awaitAll();
     for (size_t i = 1; i < loads.size(); ++i) {
       startCopy(loads[i], loop, loop.getInductionVar(), chain.bounds[i], chain.buffers[i]);
     }
@@ -167,19 +245,18 @@ private:
       }
     }
     b.setInsertionPointAfter(lastReader);
-    AwaitLoadsOp::create(b);
+    awaitAll();
     Value next = arith::AddIOp::create(b, loop.getInductionVar(), loop.getStep());
-    Value more = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, next, end);
-    auto ifMore = scf::IfOp::create(b, more, /*withElseRegion=*/false);
-    b.setInsertionPointToStart(ifMore.thenBlock());
-    startCopy(loads[0], loop, next, chain.bounds[0], chain.buffers[0]);
+    ifLess(next, end, [&] { startCopy(loads[0], loop, next, chain.bounds[0], chain.buffers[0]); });
     for (auto [load, buffer] : llvm::zip(loads, chain.buffers)) {
       replaceByBuffer(load, buffer);
     }
   }
 
   func::FuncOp func;
+  int64_t stages;
   ImplicitLocOpBuilder b;
+  SmallVector<Value> outsideBuffers; ///< of loads ahead of the loops
   unsigned staged = 0;
 };
 
@@ -187,7 +264,8 @@ class TileStageLoadsPass : public tilewright::tile::impl::TileStageLoadsBase<Til
 public:
   void runOnOperation() override {
     if (getOperation()->hasAttr(kKernelAttr)) {
-      numStaged += Stager(getOperation()).run();
+      auto schedule = getOperation()->getAttrOfType<GpuScheduleAttr>(kScheduleAttr);
+      numStaged += Stager(getOperation(), schedule ? schedule.getStages() : 1).run();
     }
   }
 };

@@ -55,11 +55,13 @@ def Tile_ViewType : Tile_Type<"View", "view"> {
 def Tile_SharedType : Tile_Type<"Shared", "shared"> {
   let summary = "a tile's buffer in the memory that a program's threads share";
   let description = [{
-    Rows are padded so that eight consecutive ones start in different banks. Appears when loads have been staged
-    (`tile-stage-loads`). Example: `!tile.shared<64 x 128 x bf16>`
+    Within a row, the order of its 16-byte units depends on the row (they are swizzled), so that eight rows are read
+    from different banks. With `stages` it is a ring of that many buffers. Appears when loads have been staged
+    (`tile-stage-loads`). Examples: `!tile.shared<64 x 128 x bf16>`, `!tile.shared<64 x 128 x bf16, stages 2>`
   }];
-  let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$elementType);
-  let assemblyFormat = "`<` $rows `x` $cols `x` $elementType `>`";
+  let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$elementType,
+                        DefaultValuedParameter<"int64_t", "1">:$stages);
+  let assemblyFormat = "`<` $rows `x` $cols `x` $elementType (`,` `stages` $stages^)? `>`";
 }
 
 class Tile_I32Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
@@ -112,12 +114,14 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
   let summary = "block sizes and warps of a tile program on a GPU";
   let description = [{
     `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of `warps`
-    warps owns an equal share of the rows, in slabs of 16. On a function it is the attribute `tile.schedule`.
+    warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of `stages` buffers
+    each. On a function it is the attribute `tile.schedule`.
 
-    Example: `#tile.gpu_schedule<128 x 64, warps 4>`
+    Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2>`
   }];
-  let parameters = (ins "int64_t":$blockM, "int64_t":$blockN, "int64_t":$warps);
-  let assemblyFormat = "`<` $blockM `x` $blockN `,` `warps` $warps `>`";
+  let parameters = (ins "int64_t":$blockM, "int64_t":$blockN, "int64_t":$warps,
+                        DefaultValuedParameter<"int64_t", "1">:$stages);
+  let assemblyFormat = "`<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? `>`";
   let genVerifyDecl = 1;
 }
 

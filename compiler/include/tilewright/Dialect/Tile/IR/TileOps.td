@@ -91,20 +91,25 @@ def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
   let hasVerifier = 1;
 }
 
-def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
+def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>, AttrSizedOperandSegments]> {
   let summary = "store a tile to a view";
   let description = [{
     The reverse of `tile.load`: in a dimension whose `bounds` is true, elements at or past the view's size are not
-    written.
+    written. A buffer named by `through`, which no copy may be writing and no thread reading any more, is room in which
+    threads may exchange elements to write whole rows; its contents are lost.
 
     Constraints
     - `tile.store-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
+    - `tile.store-C2`: `through` has the tile's rows and element type, at least its columns, and one stage.
 
     Example: `tile.store %t, %v[%row, %zero] bounds [true, false] : tensor<64x64xbf16>, !tile.view<2 x bf16, unit>`
   }];
   let arguments = (ins Tile_Tile:$tile, Arg<Tile_ViewType, "", [MemWrite]>:$view, Variadic<Index>:$indices,
-                       DenseBoolArrayAttr:$bounds);
-  let assemblyFormat = "$tile `,` $view `[` $indices `]` `bounds` $bounds attr-dict `:` type($tile) `,` type($view)";
+                       DenseBoolArrayAttr:$bounds, Optional<Tile_SharedType>:$through);
+  let assemblyFormat = [{
+    $tile `,` $view `[` $indices `]` `bounds` $bounds (`through` $through^ `:` type($through))? attr-dict
+    `:` type($tile) `,` type($view)
+  }];
   let hasVerifier = 1;
 }
 
@@ -188,6 +193,41 @@ def Tile_ReduceOp : Tile_Op<"reduce", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Tile_FoldOp : Tile_Op<"fold", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "sum columns that are a whole number of result widths apart (GPU)";
+  let description = [{
+    Element (i, c) of the result, which has `W` columns, is `acc[i, c]` plus the sum of `source[i, j]` over the columns
+    `j` with `j mod W = c`. A row sum that is carried through a loop as `W` partial sums needs no exchange between the
+    lanes that share a row until the loop has ended. The order of the sum is the target's, the same in every run.
+
+    Constraints
+    - `tile.fold-C1`: source and acc have rank 2 and the same rows, and the source's columns are a multiple of acc's.
+
+    Example: `%l = tile.fold %p into %carried : tensor<128x64xf32> into tensor<128x8xf32>`
+  }];
+  let arguments = (ins Tile_F32Tile:$source, Tile_F32Tile:$acc);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$source `into` $acc attr-dict `:` type($source) `into` type($acc)";
+  let hasVerifier = 1;
+}
+
+def Tile_RescaleOp : Tile_Op<"rescale", [Pure, AllTypesMatch<["source", "result"]>]> {
+  let summary = "multiply each row by its factor, most often 1 (GPU)";
+  let description = [{
+    Element (i, j) is `source[i, j] * factors[i]`. Where all the factors that a thread needs are 1, which they are when
+    no row's reference moved, a target may skip the multiplications: the result is the same, a NaN's payload aside.
+
+    Constraints
+    - `tile.rescale-C1`: the factors are the source without dimension 1.
+
+    Example: `%a = tile.rescale %acc by %alpha : tensor<128x64xf32>, tensor<128xf32>`
+  }];
+  let arguments = (ins Tile_F32Tile:$source, Tile_F32Tile:$factors);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$source `by` $factors attr-dict `:` type($source) `,` type($factors)";
+  let hasVerifier = 1;
+}
+
 def Tile_BroadcastOp : Tile_Op<"broadcast", [Pure]> {
   let summary = "repeat a rank-1 tile along a new axis";
   let description = [{
@@ -258,9 +298,25 @@ def Tile_Log2Op : Tile_UnaryOp<"log2"> {
 
 def Tile_AllocSharedOp : Tile_Op<"alloc_shared", [MemoryEffects<[MemAlloc]>]> {
   let summary = "a buffer in shared memory, for the whole program";
-  let description = "Example: `%k = tile.alloc_shared : !tile.shared<64 x 128 x bf16>`";
+  let description = "Example: `%k = tile.alloc_shared : !tile.shared<64 x 128 x bf16, stages 2>`";
   let results = (outs Tile_SharedType:$buffer);
   let assemblyFormat = "attr-dict `:` type($buffer)";
+}
+
+def Tile_SlotOp : Tile_Op<"slot", [Pure]> {
+  let summary = "one buffer of a ring";
+  let description = [{
+    `index` is within 0..stages - 1.
+
+    Constraints
+    - `tile.slot-C1`: the result is the ring's type with one stage.
+
+    Example: `%b = tile.slot %ring[%i] : !tile.shared<64 x 128 x bf16, stages 2> -> !tile.shared<64 x 128 x bf16>`
+  }];
+  let arguments = (ins Tile_SharedType:$ring, Index:$index);
+  let results = (outs Tile_SharedType:$buffer);
+  let assemblyFormat = "$ring `[` $index `]` attr-dict `:` type($ring) `->` type($buffer)";
+  let hasVerifier = 1;
 }
 
 def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>]> {
@@ -270,7 +326,7 @@ def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>
     `tile.await_loads` waits. The buffer must not be read or written by another copy in between.
 
     Constraints
-    - `tile.async_load-C1`: as `tile.load-C1`, on a rank-2 view.
+    - `tile.async_load-C1`: as `tile.load-C1`, on a rank-2 view; the buffer is one, not a ring.
 
     Example:
     ```mlir
@@ -286,10 +342,24 @@ def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>
 }
 
 def Tile_AwaitLoadsOp : Tile_Op<"await_loads", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "wait until all copies have arrived and all threads have come here";
+  let summary = "wait until copies have arrived and all threads have come here";
   let description = [{
-    Afterwards every thread sees the buffers of all copies started before, and may let new copies write to buffers
-    that were last read before. Example: `tile.await_loads`
+    Afterwards every thread sees the buffers of all copies of all groups but the last `pending`, and may let new copies
+    write to buffers that were last read before. Examples: `tile.await_loads`, `tile.await_loads pending 1`
+
+    Constraints
+    - `tile.await_loads-C1`: pending is at least 0.
+  }];
+  let arguments = (ins DefaultValuedAttr<I64Attr, "0">:$pending);
+  let assemblyFormat = "(`pending` $pending^)? attr-dict";
+  let hasVerifier = 1;
+}
+
+def Tile_CommitLoadsOp : Tile_Op<"commit_loads", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "close a group of copies";
+  let description = [{
+    The copies that the program started since the last `tile.commit_loads` form a group, which may be empty;
+    `tile.await_loads` counts groups. Example: `tile.commit_loads`
   }];
   let assemblyFormat = "attr-dict";
 }

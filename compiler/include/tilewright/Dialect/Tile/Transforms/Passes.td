@@ -49,14 +49,20 @@ def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
     Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the last iteration of
     one starts the first copy of the next. Bounds of a chain's copies are those of its strictest loop.
 
-    One buffer for each load of the body is enough: a copy starts when all threads have finished reading what was there.
+    With one stage (`#tile.gpu_schedule`) there is one buffer for each load of the body: a copy starts when all threads
+    have finished reading what was there, and threads meet at each load. With more stages each load has a ring of that
+    many buffers: all copies of a block start `stages - 1` iterations ahead, and threads meet once an iteration.
+
+    A store of a rank-2 tile after the loops goes through a buffer of a load ahead of them, if one is large enough.
 
     Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Bit-preserving.
 
     Example: in a loop over %j, `%k = tile.load %v[%row, %zero]; %s = tile.dot %q, %k, %c trans_b` becomes
     ```mlir
+    tile.commit_loads
     tile.await_loads
     %s = tile.dot %q, %buffer, %c trans_b
+    tile.commit_loads
     tile.await_loads
     // started for the next block, if there is one
     tile.async_load %v[%next, %zero] bounds [true, false] to %buffer
