@@ -32,6 +32,9 @@ struct SharedBuffer {
   int64_t pitch = 0;      ///< bytes from row to row: an odd number of 16-byte units, so that eight rows share no banks
 };
 
+/// Refuses, with a diagnostic on the operation, what the lowering or LLVM's backend has no code for.
+mlir::LogicalResult verifyProgram(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target);
+
 class FunctionLowering {
 public:
   FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule)
