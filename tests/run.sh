@@ -6,10 +6,11 @@
 #   tests/run.sh [--no-python] [--filter WORD] [--help]
 #
 #   --no-python     leave out the Python tests, and the download of PyTorch that they are compared with
-#   --filter WORD   only tests whose name contains WORD, in lit, GoogleTest and pytest; `verify` is left out
+#   --filter WORD   only tests whose name contains WORD; `verify` is left out
 #
-# Suites: lit (IR), gtest (C++, through ctest), verify (`tilewright verify --quick`), pytest (Python). All of them run
-# even if one fails. Kernels are compiled afresh: the tests' kernel cache is emptied at the start. Reports are left in
+# Suites: lit (IR), gtest (C++, through ctest), verify (`tilewright verify --quick`), pytest (Python), gpu
+# (tests/run-gpu.sh: all that needs a GPU, skipped with the reason where there is none). All of them run even if one
+# fails. Kernels are compiled afresh: the tests' kernel cache is emptied at the start. Reports are left in
 # build/test-results. The last line is 'N passed, N failed, N skipped'; the exit status is 0 only if nothing failed.
 #
 # Environment: TILEWRIGHT_JOBS, see third_party/bootstrap.sh.
@@ -49,7 +50,7 @@ fi
 torch='torch==2.13.0'
 results="$tw_build/test-results"
 
-tw_step_total=$((tw_step_total + 3 + with_python * 2)) # tests' build, lit, gtest; PyTorch, pytest
+tw_step_total=$((tw_step_total + 4 + with_python * 2)) # tests' build, lit, gtest, gpu; PyTorch, pytest
 if [[ -z $filter ]]; then
   tw_step_total=$((tw_step_total + 1)) # verify
 fi
@@ -84,14 +85,23 @@ run_suite() { # NAME COMMAND...; notes name, exit status, milliseconds for the s
 }
 
 verify_quick() { "$tw_build/bin/tilewright" verify --quick | tee "$results/verify.txt"; }
+run_gpu() { "$tw_root/tests/run-gpu.sh" "${gpu_options[@]}" | tee "$results/gpu.txt"; }
 
 lit_options=(-sv -j "$jobs" --xunit-xml-output "$results/lit.xml")
-ctest_options=(--test-dir "$tw_build" --output-on-failure -j2 --timeout 600 --output-junit "$results/gtest.xml")
-pytest_options=(-q --junitxml "$results/pytest.xml")
+ctest_options=(--test-dir "$tw_build" -LE '^gpu$' --output-on-failure -j2 --timeout 600
+  --output-junit "$results/gtest.xml")
+pytest_options=(-q --junitxml "$results/pytest.xml" --ignore "$tw_root/tests/python/test_cuda.py")
+gpu_options=(--build "$tw_build")
+if ((with_python)); then
+  gpu_options+=(--installed --python "$tw_venv/bin/python")
+else
+  gpu_options+=(--no-python --python /usr/bin/python3)
+fi
 if [[ -n $filter ]]; then
   lit_options+=(--filter "$filter" --allow-empty-runs)
   ctest_options+=(-R "$filter")
   pytest_options+=(-k "$filter")
+  gpu_options+=(--filter "$filter")
 else
   ctest_options+=(--no-tests=error)
 fi
@@ -104,9 +114,10 @@ fi
 if ((with_python)); then
   run_suite pytest "$tw_venv/bin/python" -m pytest "${pytest_options[@]}" "$tw_root/tests/python"
 fi
+run_suite gpu run_gpu
 step_done
 
-# Counts the tests in the suites' reports; for verify, the cases in the table's last line. A suite that exits with a
+# Counts the tests in the suites' reports; for verify and gpu, what the last line says. A suite that exits with a
 # failure which its report does not show (a crash of the runner, nothing collected) counts as one failed test.
 /usr/bin/python3 - "$results" "$filter" <<'PYTHON'
 import pathlib
@@ -160,6 +171,15 @@ for line in (results / "suites.txt").read_text().splitlines():
         if total:
             counts["passed"], counts["failed"] = map(int, total.groups())
             failures += [f"verify: {name}" for name in re.findall(r"^(.+?)  +(?:\S+ +){4}FAIL$", table, re.MULTILINE)]
+        elif status == 0:
+            broken = "no totals printed"
+    elif suite == "gpu":
+        said = (results / "gpu.txt").read_text()
+        total = re.search(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", said, re.MULTILINE)
+        if total:
+            counts["passed"], counts["failed"], counts["skipped"] = map(int, total.groups())
+            failures += ["gpu: see above"] if counts["failed"] else []
+            skips += [f"gpu: {line}" for line in re.findall(r"^skipped: (.+)$", said, re.MULTILINE)]
         elif status == 0:
             broken = "no totals printed"
     elif status == 0 and not word:  # lit writes no report when --filter leaves it nothing to run

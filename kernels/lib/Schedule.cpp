@@ -52,6 +52,7 @@ struct GpuRow {
   std::optional<unsigned> sm; ///< none: every SM
   unsigned maxHeadDim;
   std::optional<bool> masked; ///< none: masked or not
+  int64_t maxShared;          ///< the SM's limit, in bytes
   Schedule schedule;
 };
 
@@ -122,7 +123,8 @@ Row parseCpuRow(const nlohmann::json &entry) {
 }
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
-  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, scheduleOf(entry, /*gpu=*/true)};
+  const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
+  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, maxShared, scheduleOf(entry, /*gpu=*/true)};
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -207,12 +209,19 @@ Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned head
   badTable("no row matches: the last row of a level must have no bound");
 }
 
+int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV) {
+  const int64_t keysAndValues = schedule.blockN * (gpuSharedPitch(headDim) + gpuSharedPitch(headDimV));
+  return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * keysAndValues;
+}
+
 Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked) {
   const unsigned widest = std::max(headDim, headDimV);
+  const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
-    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked) {
+    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
+        limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV) <= limit) {
       return row.schedule;
     }
   }
-  badTable("no row matches: the last row of gpu.json must have no bound");
+  badTable("no row matches: the last row of gpu.json must have no bound and fit every GPU");
 }

@@ -14,17 +14,48 @@ CudaKernel::CudaKernel(Artifact artifact) : artifact_(std::move(artifact)) {
   }
 }
 
+namespace {
+
+[[noreturn]] void tooMuch(const DeviceInfo &device, const std::string &need, int64_t limit, const std::string &key) {
+  throw Error(TW_UNSUPPORTED,
+              "q: the kernel needs " + need + " a block, but cuda:" + std::to_string(device.ordinal) + " (" +
+                  device.name + ") has " + std::to_string(limit) + "; choose a smaller schedule than that of " + key,
+              "q");
+}
+
+} // namespace
+
+/// A launch that asks for more fails with a code that does not say of what.
+void CudaKernel::checkResources(const DeviceInfo &device, Function function) const {
+  int staticShared = 0, registers = 0;
+  check(driver().funcGetAttribute(&staticShared, kFunctionStaticShared, function), "cuFuncGetAttribute",
+        device.ordinal, nullptr, artifact_.symbol + ", static shared memory");
+  check(driver().funcGetAttribute(&registers, kFunctionRegisters, function), "cuFuncGetAttribute", device.ordinal,
+        nullptr, artifact_.symbol + ", registers");
+  const int64_t shared = static_cast<int64_t>(artifact_.sharedBytes) + staticShared;
+  if (shared > device.sharedBytes) {
+    tooMuch(device,
+            std::to_string(shared) + " bytes of shared memory (" + std::to_string(artifact_.sharedBytes) +
+                " dynamic, " + std::to_string(staticShared) + " static)",
+            device.sharedBytes, artifact_.keyText);
+  }
+  // A warp's registers are given out in units of 256.
+  const int64_t needed = (registers * 32 + 255) / 256 * 256 * (artifact_.threads / 32);
+  if (needed > device.registers) {
+    tooMuch(device,
+            std::to_string(needed) + " registers (" + std::to_string(registers) + " for each of " +
+                std::to_string(artifact_.threads) + " threads)",
+            device.registers, artifact_.keyText);
+  }
+}
+
 Function CudaKernel::load(const DeviceInfo &device) const {
   if (Function found = find(device)) {
     return found;
   }
   if (artifact_.sharedBytes > static_cast<uint64_t>(device.sharedBytes)) {
-    throw Error(TW_UNSUPPORTED,
-                "q: the kernel needs " + std::to_string(artifact_.sharedBytes) +
-                    " bytes of shared memory a block, but cuda:" + std::to_string(device.ordinal) + " (" +
-                    device.name + ") has " + std::to_string(device.sharedBytes) +
-                    "; choose a smaller schedule than that of " + artifact_.keyText,
-                "q");
+    tooMuch(device, std::to_string(artifact_.sharedBytes) + " bytes of shared memory", device.sharedBytes,
+            artifact_.keyText);
   }
   const DriverApi &api = driver();
   std::string log(8192, '\0');
@@ -41,6 +72,7 @@ Function CudaKernel::load(const DeviceInfo &device) const {
   try {
     check(api.moduleGetFunction(&function, module, artifact_.symbol.c_str()), "cuModuleGetFunction", device.ordinal,
           nullptr, artifact_.symbol);
+    checkResources(device, function);
     if (artifact_.sharedBytes > kDefaultSharedBytes) {
       check(api.funcSetAttribute(function, kFunctionMaxDynamicShared, static_cast<int>(artifact_.sharedBytes)),
             "cuFuncSetAttribute", device.ordinal, nullptr,

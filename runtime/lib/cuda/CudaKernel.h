@@ -27,7 +27,8 @@ public:
   }
 
   /// The device's copy, loaded if need be; its context is current. Throws Error(TW_UNSUPPORTED) if the device has less
-  /// shared memory than the kernel needs, CudaError with the driver's log if it refuses the code.
+  /// shared memory or fewer registers than a block needs, by what the compiler reports and by what the loaded code
+  /// really takes; CudaError with the driver's log if it refuses the code.
   Function load(const DeviceInfo &device) const;
 
   /// Queues `programs` blocks (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32.
@@ -35,6 +36,8 @@ public:
               Stream stream) const;
 
 private:
+  void checkResources(const DeviceInfo &device, Function function) const;
+
   const Artifact artifact_;
   mutable std::array<std::atomic<Function>, kMaxDevices> functions_{};
 };

@@ -64,6 +64,7 @@ DeviceInfo cuda::deviceInfo(int ordinal) {
   info.major = attribute(info.handle, kAttributeMajor, ordinal, "compute capability");
   info.minor = attribute(info.handle, kAttributeMinor, ordinal, "compute capability");
   info.sharedBytes = attribute(info.handle, kAttributeSharedOptIn, ordinal, "shared memory");
+  info.registers = attribute(info.handle, kAttributeRegisters, ordinal, "registers");
   info.memoryPools = attribute(info.handle, kAttributeMemoryPools, ordinal, "memory pools") != 0;
   return info;
 }

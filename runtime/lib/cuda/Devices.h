@@ -20,7 +20,8 @@ struct DeviceInfo {
   Device handle = 0;
   std::string name;
   int major = 0, minor = 0;   ///< compute capability
-  int64_t sharedBytes = 0;    ///< the most dynamic shared memory that a block may ask for
+  int64_t sharedBytes = 0;    ///< the most shared memory, static and dynamic, that a block may ask for
+  int64_t registers = 0;      ///< the most registers of a block
   bool memoryPools = false;   ///< the stream-ordered allocator works
   Context context = nullptr;  ///< primary; null in what deviceInfo returns
   /// Workspace comes from a pool of our own, which keeps what is given back: the device's default pool returns it to

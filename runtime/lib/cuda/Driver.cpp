@@ -67,6 +67,7 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuModuleLoadDataEx", api->moduleLoadDataEx);
   loader.find("cuModuleUnload", api->moduleUnload);
   loader.find("cuModuleGetFunction", api->moduleGetFunction);
+  loader.find("cuFuncGetAttribute", api->funcGetAttribute);
   loader.find("cuFuncSetAttribute", api->funcSetAttribute);
   loader.find("cuLaunchKernel", api->launchKernel);
   loader.find("cuMemAlloc", api->memAlloc);

@@ -28,6 +28,7 @@ struct DriverApi {
   Result (*moduleLoadDataEx)(Module *module, const void *image, unsigned count, int *options, void **values);
   Result (*moduleUnload)(Module module);
   Result (*moduleGetFunction)(Function *function, Module module, const char *name);
+  Result (*funcGetAttribute)(int *value, int attribute, Function function);
   Result (*funcSetAttribute)(Function function, int attribute, int value);
   Result (*launchKernel)(Function function, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX,
                          unsigned blockY, unsigned blockZ, unsigned sharedBytes, Stream stream, void **parameters,

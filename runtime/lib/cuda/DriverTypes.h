@@ -24,11 +24,14 @@ inline constexpr Result kErrorOutOfMemory = 2;      // CUDA_ERROR_OUT_OF_MEMORY
 inline constexpr Result kErrorNoDevice = 100;       // CUDA_ERROR_NO_DEVICE
 inline constexpr Result kErrorCaptureImplicit = 906; // CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
 
+inline constexpr int kAttributeRegisters = 12;       // CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK
 inline constexpr int kAttributeMajor = 75;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 inline constexpr int kAttributeMinor = 76;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
 inline constexpr int kAttributeSharedOptIn = 97;     // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
 inline constexpr int kAttributeMemoryPools = 115;    // CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED
 
+inline constexpr int kFunctionStaticShared = 1;      // CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+inline constexpr int kFunctionRegisters = 4;         // CU_FUNC_ATTRIBUTE_NUM_REGS
 inline constexpr int kFunctionMaxDynamicShared = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 inline constexpr int kJitErrorLog = 5;               // CU_JIT_ERROR_LOG_BUFFER

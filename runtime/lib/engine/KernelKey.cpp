@@ -153,12 +153,12 @@ void parseTarget(std::string_view text, KernelKey &key) {
   for (const CpuLevelInfo &info : kCpuLevels) {
     allowed += std::string(kTargetFamily) + std::string(info.name) + ", ";
   }
-  for (uint16_t sm : kGpuSms) {
-    if (text == gpuTargetText(sm)) {
-      key.sm = sm;
+  for (const GpuTarget &target : kGpuTargets) {
+    if (text == gpuTargetText(target.sm)) {
+      key.sm = target.sm;
       return;
     }
-    allowed += gpuTargetText(sm) + ", ";
+    allowed += gpuTargetText(target.sm) + ", ";
   }
   if (text == gpuTargetText(kPtxOnly)) {
     key.sm = kPtxOnly;
@@ -274,9 +274,9 @@ std::optional<uint16_t> runtime::smOf(int major, int minor) {
     return std::nullopt;
   }
   uint16_t found = kPtxOnly;
-  for (uint16_t sm : kGpuSms) {
-    if (sm / 10 == major && sm % 10 <= minor) {
-      found = sm;
+  for (const GpuTarget &target : kGpuTargets) {
+    if (target.sm / 10 == major && target.sm % 10 <= minor) {
+      found = target.sm;
     }
   }
   return found;

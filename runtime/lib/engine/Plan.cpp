@@ -46,6 +46,22 @@ attn::AlignClass alignClass(const AttentionProblem &problem, size_t tensor) {
                                           : attn::AlignClass::Bytes16;
 }
 
+/// The table's schedules fit; one that a caller chose may not. For PTX the GPU is not known here: loading checks.
+void checkSharedMemory(const KernelKey &key) {
+  if (key.sm == 0 || key.sm == kPtxOnly) {
+    return;
+  }
+  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV);
+  if (need > gpuSharedLimit(key.sm)) {
+    throw Error(TW_UNSUPPORTED,
+                "schedule: " + kernels::toText(key.schedule) + " needs " + std::to_string(need) +
+                    " bytes of shared memory with head dims " + std::to_string(key.headDim) + " and " +
+                    std::to_string(key.headDimV) + ", but a block of sm_" + std::to_string(key.sm) + " has " +
+                    std::to_string(gpuSharedLimit(key.sm)) + ": choose smaller blocks",
+                "schedule");
+  }
+}
+
 KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
   std::optional<ElementType> dtype = supportedElementType(problem.dtype, problem.device);
   if (!dtype) {
@@ -72,6 +88,7 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
     key.align[i] = alignClass(problem, i);
   }
   key.normalize();
+  checkSharedMemory(key);
   return key;
 }
 

@@ -438,6 +438,46 @@ TEST_F(Cuda, TooMuchSharedMemoryIsRefused) {
   EXPECT_EQ(driver.count("ModuleLoadDataEx"), 0);
 }
 
+TEST_F(Cuda, WhatTheLoadedCodeTakesIsCheckedBeforeALaunch) {
+  FakeDriver driver({FakeDevice{"Fake RTX", 8, 6, 101376, true}});
+  fakeCompiler().sharedBytes = 101376;
+  driver.functionStaticShared = 16;
+  CudaCall call;
+  Engine engine(memoryOnly());
+  EXPECT_THAT(expectError(TW_UNSUPPORTED, "q", [&] { engine.forward(call.args); }),
+              ::testing::AllOf(HasSubstr("101392 bytes of shared memory (101376 dynamic, 16 static) a block"),
+                               HasSubstr("has 101376"), HasSubstr("target=sm_80:sm_86")));
+  EXPECT_EQ(driver.count("ModuleUnload"), 1);
+  driver.functionStaticShared = 0;
+  engine.forward(call.args);
+  EXPECT_EQ(driver.launches.size(), 1u) << "the limit itself is allowed, and a failure is not remembered";
+}
+
+TEST_F(Cuda, RegistersAreCheckedBeforeALaunch) {
+  CudaCall call;
+  FakeDriver small({FakeDevice{"Fake Half", 8, 6, 101376, true, 128 * 168}});
+  Engine engine(memoryOnly());
+  small.functionRegisters = 169; // given out as 176
+  EXPECT_THAT(expectError(TW_UNSUPPORTED, "q", [&] { engine.forward(call.args); }),
+              ::testing::AllOf(HasSubstr("22528 registers (169 for each of 128 threads) a block"),
+                               HasSubstr("has 21504")));
+  EXPECT_TRUE(small.launches.empty());
+  small.functionRegisters = 168;
+  engine.forward(call.args);
+  EXPECT_EQ(small.launches.size(), 1u);
+}
+
+TEST_F(Cuda, AScheduleThatNeedsTooMuchIsRefusedBeforeAnythingIsCompiled) {
+  Sizes sizes;
+  sizes.headDim = sizes.headDimV = 256;
+  CudaCall call(0, sizes);
+  EXPECT_THAT(expectError(TW_UNSUPPORTED, "schedule", [&] { makePlan(check(call), gpuOptions("qk:128x64:w8", 86)); }),
+              ::testing::AllOf(HasSubstr("schedule: qk:128x64:w8 needs 135168 bytes of shared memory"),
+                               HasSubstr("head dims 256 and 256"), HasSubstr("a block of sm_86 has 101376")));
+  EXPECT_NO_THROW(makePlan(check(call), gpuOptions("qk:128x64:w8", 80)));
+  EXPECT_NO_THROW(makePlan(check(call), gpuOptions("qk:128x64:w8", kPtxOnly))) << "the GPU decides when it loads it";
+}
+
 TEST_F(Cuda, LittleSharedMemoryNeedsNoAttribute) {
   FakeDriver driver;
   fakeCompiler().sharedBytes = 49152;

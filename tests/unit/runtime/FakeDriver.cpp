@@ -75,6 +75,7 @@ const DriverApi kTable = {
       case kAttributeMajor: *value = model.major; break;
       case kAttributeMinor: *value = model.minor; break;
       case kAttributeSharedOptIn: *value = model.sharedBytes; break;
+      case kAttributeRegisters: *value = model.registers; break;
       case kAttributeMemoryPools: *value = model.memoryPools; break;
       default: return 1;
       }
@@ -113,6 +114,14 @@ const DriverApi kTable = {
       symbols.emplace_back(name);
       *function = reinterpret_cast<Function>(&symbols.back());
       return called("ModuleGetFunction");
+    },
+    .funcGetAttribute = [](int *value, int attribute, Function) -> Result {
+      switch (attribute) {
+      case kFunctionRegisters: *value = fake->functionRegisters; break;
+      case kFunctionStaticShared: *value = fake->functionStaticShared; break;
+      default: return 1;
+      }
+      return called("FuncGetAttribute");
     },
     .funcSetAttribute = [](Function function, int attribute, int value) -> Result {
       if (attribute != kFunctionMaxDynamicShared) {

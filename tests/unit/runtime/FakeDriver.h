@@ -18,6 +18,7 @@ struct FakeDevice {
   int major = 9, minor = 0;
   int sharedBytes = 232448;
   bool memoryPools = true;
+  int registers = 65536;
 };
 
 /// In place of the machine's driver while it lives. One at a time, used by one thread, unless said otherwise.
@@ -52,6 +53,8 @@ public:
   std::vector<runtime::cuda::Context> contexts; ///< the stack; the last is current
   std::map<std::string, runtime::cuda::Result> failures;
   std::string log;           ///< what a failing module load says
+  int functionRegisters = 168;   ///< of a thread, in every kernel
+  int functionStaticShared = 0; ///< bytes
   int captureStatus = 0;     ///< of every stream
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
   size_t liveAllocations = 0;

@@ -168,8 +168,8 @@ TEST(KernelKey, FaultyGpuTextsAreNamed) {
 
 TEST(KernelKey, SmOfComputeCapabilities) {
   EXPECT_EQ(smOf(7, 5), std::nullopt);
-  for (uint16_t sm : kGpuSms) {
-    EXPECT_EQ(smOf(sm / 10, sm % 10), sm);
+  for (const GpuTarget &target : kGpuTargets) {
+    EXPECT_EQ(smOf(target.sm / 10, target.sm % 10), target.sm);
   }
   EXPECT_EQ(smOf(10, 3), 100) << "machine code runs on later minor numbers";
   EXPECT_EQ(smOf(12, 1), 120);

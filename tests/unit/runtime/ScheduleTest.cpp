@@ -102,24 +102,61 @@ TEST(Schedule, GpuTableServesEveryHeadDim) {
   }
 }
 
+TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
+  // One GPU of each size, and PTX for one that is not known.
+  for (auto [sm, limit] : {std::pair{86u, 99 * 1024}, {80u, 163 * 1024}, {90u, 227 * 1024}, {0xffffu, 99 * 1024}}) {
+    ASSERT_EQ(gpuSharedLimit(sm), limit);
+    for (unsigned headDim = 1; headDim <= 256; ++headDim) {
+      for (unsigned headDimV : {1u, 16u, 17u, 64u, 96u, 128u, 192u, 255u, 256u, headDim}) {
+        for (bool masked : {false, true}) {
+          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked);
+          ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV), limit)
+              << "sm_" << sm << " " << headDim << " " << headDimV << " " << toText(schedule);
+          // ptxas keeps a block's registers below the limit if a thread may have any at all; with fewer it spills.
+          ASSERT_GE(kGpuRegistersPerBlock / (32 * schedule.warps), 128) << toText(schedule);
+        }
+      }
+    }
+  }
+}
+
+TEST(Schedule, SharedBytesCountPaddedRows) {
+  // 128 rows of q and 64 of k, 64 columns of 2 bytes and 16 bytes of padding; v has 40 columns, held as 48.
+  EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4"), 64, 40), (128 + 64) * 128 + 64 * 96);
+  EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:64x64:w4"), 256, 256), 96 * 1024);
+  EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4:s2"), 128, 72), 128 * 256 + 2 * 64 * (256 + 160));
+}
+
+TEST(Schedule, KnownGpusAreSorted) {
+  EXPECT_TRUE(std::is_sorted(kGpuTargets.begin(), kGpuTargets.end(),
+                             [](const GpuTarget &a, const GpuTarget &b) { return a.sm < b.sm; }))
+      << "smOf takes the last that fits";
+  EXPECT_EQ(findGpuTarget(81), nullptr);
+  EXPECT_EQ(findGpuTarget(90)->sharedBytes, gpuMostShared());
+}
+
 TEST(Schedule, GpuTableIsReadFromTheTop) {
   std::ifstream file(TILEWRIGHT_GPU_SCHEDULE_TABLE);
   const nlohmann::json table = nlohmann::json::parse(file);
   ASSERT_EQ(table["target"], "gpu");
   int probes = 0;
-  for (unsigned headDim : {1u, 64u, 65u, 128u, 129u, 256u}) {
-    for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
-      for (bool masked : {false, true}) {
-        for (const nlohmann::json &row : table["rows"]) {
-          if (row.value("sm", 90u) == 90u && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
-              row.value("masked", masked) == masked) {
-            EXPECT_EQ(toText(chooseGpuSchedule(90, headDim, headDimV, masked)), row["schedule"]);
-            ++probes;
-            break;
+  for (auto [sm, kib] : {std::pair{86u, 99}, {80u, 163}, {90u, 227}}) {
+    for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
+      for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
+        for (bool masked : {false, true}) {
+          for (const nlohmann::json &row : table["rows"]) {
+            const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
+            if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
+                row.value("masked", masked) == masked && kib <= row.value("maxSharedKiB", 227) &&
+                forwardSharedBytes(schedule, headDim, headDimV) <= kib * 1024) {
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked)), row["schedule"]);
+              ++probes;
+              break;
+            }
           }
         }
       }
     }
   }
-  EXPECT_EQ(probes, 6 * 4 * 2);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 2);
 }

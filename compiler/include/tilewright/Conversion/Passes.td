@@ -65,6 +65,12 @@ def ConvertTileToNVVM : Pass<"convert-tile-to-nvvm", "::mlir::ModuleOp"> {
     The function becomes an `llvm.func` with `nvvm.kernel`; one program is one block. Runs after `tile-stage-loads`.
     Afterwards no `tile` operation and no tensor is left.
 
+    Before anything is lowered the whole program is checked, and what a GPU has no code for is refused on its operation:
+    float32 or float64 products, tiles of other elements than f32, i32 and i1 (16-bit floats only as operands of
+    products and in stores), rows that the warps do not share equally, depths that are no multiple of 16, scalars wider than 64
+    bits or of f64, views and buffers that are carried or chosen, unknown operations, and buffers that together exceed
+    the shared memory of the target's SM.
+
     Numerical effect: products accumulate in the order of the matrix instructions; exp2 and log2 are the hardware's
     approximations (ex2.approx, lg2.approx, flushing subnormals).
   }];

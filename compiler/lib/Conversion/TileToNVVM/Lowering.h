@@ -41,6 +41,9 @@ struct SharedBuffer {
   int64_t swizzleBits() const { return std::min<int64_t>(llvm::countr_zero(static_cast<uint64_t>(pitch / 16)), 3); }
 };
 
+/// Refuses, with a diagnostic on the operation, what the lowering or LLVM's backend has no code for.
+mlir::LogicalResult verifyProgram(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target);
+
 class FunctionLowering {
 public:
   FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule)

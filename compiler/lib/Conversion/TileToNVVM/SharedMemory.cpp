@@ -2,7 +2,7 @@
 //
 // Copies into shared memory, and products that read it.
 #include "Lowering.h"
-#include "llvm/Support/MathExtras.h"
+#include "tilewright/Target/GpuTarget.h"
 
 using namespace mlir;
 using namespace tilewright;
@@ -13,8 +13,8 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   SharedBuffer buffer;
   buffer.rows = type.getRows();
   buffer.cols = type.getCols();
-  buffer.paddedCols = llvm::alignTo(buffer.cols, 16);
-  buffer.pitch = buffer.paddedCols * 2;
+  buffer.paddedCols = gpuSharedColumns(buffer.cols);
+  buffer.pitch = gpuSharedPitch(buffer.cols);
   buffer.offset = sharedBytes;
   sharedBytes += buffer.rows * buffer.pitch * type.getStages();
   sharedBuffers[op.getBuffer()] = buffer;

@@ -232,12 +232,13 @@ public:
     }
     for (func::FuncOp func : kernels) {
       auto schedule = func->getAttrOfType<tile::GpuScheduleAttr>(tile::kScheduleAttr);
-      if (!schedule || !isa_and_nonnull<tile::GpuTargetAttr>(func->getAttr(tile::kTargetAttr))) {
+      auto target = func->getAttrOfType<tile::GpuTargetAttr>(tile::kTargetAttr);
+      if (!schedule || !target) {
         func.emitOpError("expected the attributes ")
             << tile::kTargetAttr << " (#tile.gpu) and " << tile::kScheduleAttr << " (#tile.gpu_schedule)";
         return signalPassFailure();
       }
-      if (failed(FunctionLowering(func, schedule).run())) {
+      if (failed(verifyProgram(func, schedule, target)) || failed(FunctionLowering(func, schedule).run())) {
         return signalPassFailure();
       }
     }

@@ -6,6 +6,7 @@
 #define TILEWRIGHT_KERNELS_SCHEDULE_H
 
 #include "tilewright/Target/CpuLevel.h"
+#include "tilewright/Target/GpuTarget.h"
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -46,7 +47,12 @@ inline constexpr std::string_view kScheduleForm =
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
 Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);
 
-/// The same from the GPU table, for the SM (80, 86, 90...) that the kernel is assembled for.
+/// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, one of k and one of v, padded.
+/// Known before any code is made, and equal to what the compiler reports for it.
+int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV);
+
+/// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
+/// blocks do not fit in that SM's shared memory do not match.
 Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked);
 
 } // namespace tilewright::kernels

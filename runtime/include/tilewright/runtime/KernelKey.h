@@ -7,6 +7,7 @@
 
 #include "tilewright/Dialect/Attn/IR/AttnEnums.h"
 #include "tilewright/Target/CpuLevel.h"
+#include "tilewright/Target/GpuTarget.h"
 #include "tilewright/kernels/KernelArguments.h"
 #include "tilewright/kernels/Schedule.h"
 #include <array>
@@ -23,13 +24,13 @@ enum class ElementType : uint8_t { F32 = 0, F16 = 1, BF16 = 2 };
 constexpr unsigned elementBytes(ElementType type) { return type == ElementType::F32 ? 4 : 2; }
 std::string_view toText(ElementType type); ///< "f32", "f16", "bf16"
 
-/// The SMs that machine code is made for.
-inline constexpr std::array<uint16_t, 7> kGpuSms = {80, 86, 87, 89, 90, 100, 120};
-/// In place of an SM: no machine code, but PTX of the sm_80 family, which the driver of any later GPU assembles.
-inline constexpr uint16_t kPtxOnly = 0xffff;
+/// In place of an SM: PTX. See Target/GpuTarget.h, which also lists the SMs that machine code is made for.
+inline constexpr uint16_t kPtxOnly = kPtxOnlySm;
 
 /// The SM whose code a GPU of that compute capability runs: its own, else the last before it of the same major number
-/// (machine code runs on later minor ones), else kPtxOnly; nothing below 8.0.
+/// (machine code runs on later minor ones), else kPtxOnly; nothing below 8.0. So a GPU that is newer than this library
+/// gets machine code, and the schedules, of the SM before it if its major number is known (10.3: sm_100, 12.1: sm_120),
+/// and otherwise PTX with schedules for the least shared memory that any known GPU has.
 std::optional<uint16_t> smOf(int major, int minor);
 
 /// Canonical text, which parses back to the same key (fields in this order; `build` last):

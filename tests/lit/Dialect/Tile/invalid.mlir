@@ -139,7 +139,7 @@ func.func @dot_C1_accumulator_shape(%a: tensor<4x8xf32>, %b: tensor<8x2xf32>, %c
 // -----
 
 func.func @dot_C1_accumulator_type(%a: tensor<4x8xf16>, %b: tensor<8x2xf16>, %c: tensor<4x2xf16>) {
-  // expected-error @+1 {{'tile.dot' op operand #2 must be ranked tensor of 32-bit float values, but got 'tensor<4x2xf16>'}}
+  // expected-error @+1 {{'tile.dot' op operand #2 must be statically shaped, non-empty tensor of rank 1 or 2 of 32-bit float values, but got 'tensor<4x2xf16>'}}
   %d = tile.dot %a, %b, %c : tensor<4x8xf16>, tensor<8x2xf16> -> tensor<4x2xf16>
   return
 }
@@ -243,7 +243,7 @@ func.func @index_C1_negative(%i: i32) {
 // -----
 
 func.func @exp2_type(%x: tensor<4xf16>) {
-  // expected-error @+1 {{'tile.exp2' op operand #0 must be ranked tensor of 32-bit float values, but got 'tensor<4xf16>'}}
+  // expected-error @+1 {{'tile.exp2' op operand #0 must be statically shaped, non-empty tensor of rank 1 or 2 of 32-bit float values, but got 'tensor<4xf16>'}}
   %t = tile.exp2 %x : tensor<4xf16>
   return
 }
@@ -312,4 +312,94 @@ func.func @fused_empty_body() {
 func.func @yield_outside_fused(%x: tensor<4xf32>) {
   // expected-error @+1 {{'tile.yield' op expects parent op 'tile.fused'}}
   tile.yield %x : tensor<4xf32>
+}
+
+// -----
+
+func.func @fused_C3_shape(%x: tensor<4xf32>) {
+  // expected-error @+1 {{tile.fused-C3: expected row-wise operations over [8], got tile.exp2 over [4]}}
+  %r = tile.fused [8] -> tensor<4xf32> {
+    %y = tile.exp2 %x : tensor<4xf32>
+    tile.yield %y : tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+// A reduction's shape is its operand's.
+func.func @fused_C3_reduction(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.fused-C3: expected row-wise operations over [4], got tile.reduce over [4, 8]}}
+  %r = tile.fused [4] -> tensor<4xf32> {
+    %y = tile.reduce max %x axis 1 : tensor<4x8xf32> -> tensor<4xf32>
+    tile.yield %y : tensor<4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C3_kind(%x: tensor<4x8xf32>) {
+  // expected-error @+1 {{tile.fused-C3: expected row-wise operations over [8, 4], got tile.transpose}}
+  %r = tile.fused [8, 4] -> tensor<8x4xf32> {
+    %y = tile.transpose %x : tensor<4x8xf32> -> tensor<8x4xf32>
+    tile.yield %y : tensor<8x4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C3_scalar(%v: !tile.view<1 x f32>, %i: index) {
+  // expected-error @+1 {{tile.fused-C3: expected row-wise operations over [4], got tile.load_scalar}}
+  tile.fused [4] {
+    %s = tile.load_scalar %v[%i] : !tile.view<1 x f32> -> f32
+    tile.yield
+  }
+  return
+}
+
+// -----
+
+func.func @fused_C4(%x: tensor<4x4xf32>) {
+  // expected-error @+1 {{tile.fused-C4: expected no operation to read a reduction of the group, but arith.subf does}}
+  %r = tile.fused [4, 4] -> tensor<4x4xf32> {
+    %m = tile.reduce max %x axis 1 : tensor<4x4xf32> -> tensor<4xf32>
+    %b = tile.broadcast %m axis 1 : tensor<4xf32> -> tensor<4x4xf32>
+    %y = arith.subf %x, %b : tensor<4x4xf32>
+    tile.yield %y : tensor<4x4xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @tile_dynamic(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{must be statically shaped, non-empty tensor of rank 1 or 2 of 32-bit float values, but got 'tensor<?x4xf32>'}}
+  %y = tile.exp2 %x : tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @tile_rank_3(%x: tensor<2x4x4xf32>) {
+  // expected-error @+1 {{must be statically shaped, non-empty tensor of rank 1 or 2 of 32-bit float values, but got 'tensor<2x4x4xf32>'}}
+  %y = tile.exp2 %x : tensor<2x4x4xf32>
+  return
+}
+
+// -----
+
+func.func @tile_rank_0(%x: f32) {
+  // expected-error @+1 {{must be statically shaped, non-empty tensor of rank 1 or 2 of any type values, but got 'tensor<f32>'}}
+  %y = tile.splat %x : tensor<f32>
+  return
+}
+
+// -----
+
+func.func @tile_empty(%x: f32) {
+  // expected-error @+1 {{must be statically shaped, non-empty tensor of rank 1 or 2 of any type values, but got 'tensor<0x4xf32>'}}
+  %y = tile.splat %x : tensor<0x4xf32>
+  return
 }

@@ -54,3 +54,48 @@ func.func @orientation() attributes {tile.schedule = #tile.schedule<kk, 64 x 64,
 
 // expected-error @+1 {{expected x86-64-v2, x86-64-v3 or x86-64-v4, got "x86-64-v1"}}
 func.func @level() attributes {tile.target = #tile.cpu<"x86-64-v1">} { return }
+
+// -----
+
+// expected-error @+1 {{expected sm_80, got "sm_75"}}
+func.func @gpu_family() attributes {tile.target = #tile.gpu<"sm_75", sm 80>} { return }
+
+// -----
+
+// expected-error @+1 {{expected an SM among 80, 86, 87, 89, 90, 100, 120, or 65535 (PTX only), got 75}}
+func.func @gpu_sm_old() attributes {tile.target = #tile.gpu<"sm_80", sm 75>} { return }
+
+// -----
+
+// expected-error @+1 {{expected an SM among 80, 86, 87, 89, 90, 100, 120, or 65535 (PTX only), got 95}}
+func.func @gpu_sm_unknown() attributes {tile.target = #tile.gpu<"sm_80", sm 95>} { return }
+
+// -----
+
+// expected-error @+1 {{expected 1 to 16 warps, got 0}}
+func.func @gpu_warps_zero() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 0>} { return }
+
+// -----
+
+// expected-error @+1 {{expected block m to be a multiple of 16 rows a warp (128) up to 512, got 64}}
+func.func @gpu_warps_do_not_divide() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 8>} { return }
+
+// -----
+
+// expected-error @+1 {{expected block n to be a multiple of 16 within 16..512, got 40}}
+func.func @gpu_block_n() attributes {tile.schedule = #tile.gpu_schedule<64 x 40, warps 4>} { return }
+
+// -----
+
+// expected-error @+1 {{expected 1 to 65536 rows and 1 to 4096 columns, got 0 x 16}}
+func.func @shared_empty(%b: !tile.shared<0 x 16 x bf16>)
+
+// -----
+
+// expected-error @+1 {{expected 1 to 65536 rows and 1 to 4096 columns, got 65537 x 16}}
+func.func @shared_large(%b: !tile.shared<65537 x 16 x bf16>)
+
+// -----
+
+// expected-error @+1 {{expected integers or floats, got 'index'}}
+func.func @shared_index(%b: !tile.shared<16 x 16 x index>)

@@ -3,11 +3,13 @@
 // Registration, types and attributes of the tile dialect. Operations' verifiers are in TileOps.cpp.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "tilewright/Target/CpuLevel.h"
+#include "tilewright/Target/GpuTarget.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
+using namespace tilewright;
 using namespace tilewright::tile;
 
 #include "tilewright/Dialect/Tile/IR/TileDialect.cpp.inc"
@@ -82,6 +84,21 @@ LogicalResult ViewType::verify(function_ref<InFlightDiagnostic()> emitError, uns
   return success();
 }
 
+LogicalResult SharedType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t cols,
+                                 Type elementType, int64_t stages) {
+  // More would not be addressable with the 32-bit offsets that shared memory has.
+  if (rows < 1 || rows > 65536 || cols < 1 || cols > 4096) {
+    return emitError() << "expected 1 to 65536 rows and 1 to 4096 columns, got " << rows << " x " << cols;
+  }
+  if (!elementType.isIntOrFloat()) {
+    return emitError() << "expected integers or floats, got " << elementType;
+  }
+  if (stages < 1 || stages > 4) {
+    return emitError() << "expected 1 to 4 stages, got " << stages;
+  }
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
@@ -131,8 +148,12 @@ LogicalResult GpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
   if (family != "sm_80") {
     return emitError() << "expected sm_80, got \"" << family << "\"";
   }
-  if (sm < 80) {
-    return emitError() << "expected an SM of 80 or later, got " << sm;
+  if (sm != kPtxOnlySm && !findGpuTarget(sm)) {
+    InFlightDiagnostic error = emitError() << "expected an SM among ";
+    for (const GpuTarget &target : kGpuTargets) {
+      error << target.sm << ", ";
+    }
+    return error << "or " << kPtxOnlySm << " (PTX only), got " << sm;
   }
   return success();
 }

@@ -3,8 +3,10 @@
 // Verifiers of the tile dialect. Each message starts with the number of the constraint in TileOps.td that it checks.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 using namespace mlir;
+using namespace tilewright;
 using namespace tilewright::tile;
 
 #define GET_OP_CLASSES
@@ -164,6 +166,26 @@ LogicalResult IndexOp::verify() {
   return success();
 }
 
+bool tile::isRepeatable(Operation *op) {
+  return isa<SplatOp, IndexOp, BroadcastOp>(op) ||
+         (op->hasTrait<OpTrait::ConstantLike>() && isa<RankedTensorType>(op->getResult(0).getType()));
+}
+
+ArrayRef<int64_t> tile::rowwiseShape(Operation *op) {
+  if (auto reduce = dyn_cast<ReduceOp>(op)) {
+    return cast<RankedTensorType>(reduce.getSource().getType()).getShape();
+  }
+  if (auto store = dyn_cast<StoreOp>(op)) {
+    return cast<RankedTensorType>(store.getTile().getType()).getShape();
+  }
+  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp>(op);
+  if (!elementwise || op->getNumResults() != 1) {
+    return {};
+  }
+  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
+  return type ? type.getShape() : ArrayRef<int64_t>();
+}
+
 LogicalResult FusedOp::verify() {
   if (getShape().empty() || getShape().size() > 2) {
     return emitOpError("tile.fused-C1: expected one or two dimensions, got ") << getShape().size();
@@ -172,6 +194,29 @@ LogicalResult FusedOp::verify() {
   if (!isa<YieldOp>(last) || last.getOperandTypes() != getResultTypes()) {
     return emitOpError("tile.fused-C2: expected tile.yield of (")
            << getResultTypes() << "), got " << last.getName() << " of (" << last.getOperandTypes() << ")";
+  }
+  llvm::SmallPtrSet<Operation *, 8> reduced; // reductions, and what repeats their values
+  for (Operation &op : getBody().front().without_terminator()) {
+    bool repeatable = isRepeatable(&op);
+    ArrayRef<int64_t> shape = rowwiseShape(&op);
+    if (!repeatable && shape != getShape()) {
+      InFlightDiagnostic error = emitOpError("tile.fused-C3: expected row-wise operations over [");
+      error << getShape() << "], got " << op.getName();
+      if (!shape.empty()) {
+        error << " over [" << shape << "]";
+      }
+      return error;
+    }
+    bool readsReduction = llvm::any_of(op.getOperands(), [&](Value operand) {
+      return operand.getDefiningOp() && reduced.contains(operand.getDefiningOp());
+    });
+    if (readsReduction && !repeatable) {
+      return emitOpError("tile.fused-C4: expected no operation to read a reduction of the group, but ")
+             << op.getName() << " does";
+    }
+    if (readsReduction || isa<ReduceOp>(op)) {
+      reduced.insert(&op);
+    }
   }
   return success();
 }

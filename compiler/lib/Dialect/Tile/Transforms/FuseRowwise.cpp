@@ -21,29 +21,8 @@ using namespace tilewright::tile;
 
 namespace {
 
-bool isTile(Type type) { return isa<RankedTensorType>(type); }
-
-/// Constants, splats, index tiles and broadcasts: recomputed wherever they are read.
-bool isFree(Operation *op) {
-  return isa<SplatOp, IndexOp, BroadcastOp>(op) ||
-         (isa<arith::ConstantOp>(op) && isTile(op->getResult(0).getType()));
-}
-
-/// The iteration space of a row-wise operation; empty for any other.
-ArrayRef<int64_t> rowwiseShape(Operation *op) {
-  if (auto reduce = dyn_cast<ReduceOp>(op)) {
-    return cast<RankedTensorType>(reduce.getSource().getType()).getShape();
-  }
-  if (auto store = dyn_cast<StoreOp>(op)) {
-    return cast<RankedTensorType>(store.getTile().getType()).getShape();
-  }
-  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp>(op);
-  if (!elementwise || op->getNumResults() != 1) {
-    return {};
-  }
-  auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
-  return type ? type.getShape() : ArrayRef<int64_t>();
-}
+/// Recomputed wherever they are read.
+bool isFree(Operation *op) { return isRepeatable(op); }
 
 /// A free operation that a product, a transposition or a loop reads: these read memory, so it becomes a member of a
 /// group. Constants stay free: such readers fill their own.

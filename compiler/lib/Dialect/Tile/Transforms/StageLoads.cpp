@@ -48,10 +48,21 @@ class Stager {
 public:
   Stager(func::FuncOp func, int64_t stages) : func(func), stages(stages), b(func.getLoc(), func.getContext()) {}
 
-  unsigned run() {
+  FailureOr<unsigned> run() {
+    if (func.isExternal()) {
+      func.emitOpError("expected a body");
+      return failure();
+    }
     Block &entry = func.getBody().front();
     SmallVector<LoadOp> ahead = stagedLoads(entry);
     SmallVector<Chain> chains = findChains(entry);
+    for (const Chain &chain : chains) {
+      for (scf::ForOp loop : chain.loops) {
+        if (failed(checkBody(loop))) {
+          return failure();
+        }
+      }
+    }
     for (LoadOp load : ahead) {
       stageOutside(load);
     }
@@ -63,6 +74,33 @@ public:
   }
 
 private:
+  /// Copies of a block are started in another iteration, so their addresses must follow from the iteration's number.
+  LogicalResult checkBody(scf::ForOp loop) {
+    for (LoadOp load : stagedLoads(*loop.getBody())) {
+      if (load.getView().getParentBlock() == loop.getBody()) {
+        return load.emitOpError("expected the view of a product's operand to be made outside the loop");
+      }
+      if (llvm::any_of(load->getUsers(), [&](Operation *user) { return user->getBlock() != loop.getBody(); })) {
+        return load.emitOpError("expected the products that read it in the same block");
+      }
+      for (Value index : load.getIndices()) {
+        if (!canRecompute(index, loop)) {
+          return load.emitOpError("expected its indices to be computed from the loop's number, without side effects");
+        }
+      }
+    }
+    return success();
+  }
+
+  static bool canRecompute(Value value, scf::ForOp loop) {
+    if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
+      return true;
+    }
+    Operation *def = value.getDefiningOp();
+    return def && def->getNumResults() == 1 && isPure(def) &&
+           llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
+  }
+
   Value makeBuffer(LoadOp load, int64_t stages = 1) {
     auto type = cast<RankedTensorType>(load.getTile().getType());
     OpBuilder::InsertionGuard guard(b);
@@ -263,10 +301,15 @@ private:
 class TileStageLoadsPass : public tilewright::tile::impl::TileStageLoadsBase<TileStageLoadsPass> {
 public:
   void runOnOperation() override {
-    if (getOperation()->hasAttr(kKernelAttr)) {
-      auto schedule = getOperation()->getAttrOfType<GpuScheduleAttr>(kScheduleAttr);
-      numStaged += Stager(getOperation(), schedule ? schedule.getStages() : 1).run();
+    if (!getOperation()->hasAttr(kKernelAttr)) {
+      return;
     }
+    auto schedule = getOperation()->getAttrOfType<GpuScheduleAttr>(kScheduleAttr);
+    FailureOr<unsigned> staged = Stager(getOperation(), schedule ? schedule.getStages() : 1).run();
+    if (failed(staged)) {
+      return signalPassFailure();
+    }
+    numStaged += *staged;
   }
 };
 

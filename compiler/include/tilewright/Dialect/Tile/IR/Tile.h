@@ -35,6 +35,11 @@ inline constexpr llvm::StringLiteral kTargetAttr = "tile.target";        ///< Cp
 inline constexpr llvm::StringLiteral kScratchAttr = "tile.scratch_bytes"; ///< i64: scratch a running program needs
 inline constexpr llvm::StringLiteral kSharedAttr = "tile.shared_bytes";   ///< i64: dynamic shared memory of a block
 
+/// Constants, splats, index tiles and broadcasts: `tile.fused` repeats them wherever they are read.
+bool isRepeatable(mlir::Operation *op);
+/// The shape that a load, a store, an elementwise operation or a reduction runs over; empty for any other operation.
+llvm::ArrayRef<int64_t> rowwiseShape(mlir::Operation *op);
+
 } // namespace tilewright::tile
 
 #endif // TILEWRIGHT_DIALECT_TILE_IR_TILE_H

@@ -62,6 +62,7 @@ def Tile_SharedType : Tile_Type<"Shared", "shared"> {
   let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$elementType,
                         DefaultValuedParameter<"int64_t", "1">:$stages);
   let assemblyFormat = "`<` $rows `x` $cols `x` $elementType (`,` `stages` $stages^)? `>`";
+  let genVerifyDecl = 1;
 }
 
 class Tile_I32Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
@@ -129,7 +130,10 @@ def Tile_GpuTargetAttr : Tile_Attr<"GpuTarget", "gpu"> {
   let summary = "a GPU target: the instruction family that code is generated for";
   let description = [{
     `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes; `sm` is the one that machine
-    code is assembled for. On a function it is the attribute `tile.target`. Example: `#tile.gpu<"sm_80", sm 90>`
+    code is assembled for, one of the table in `tilewright/Target/GpuTarget.h`, which bounds a block's shared memory;
+    65535 stands for PTX that a driver assembles. On a function it is the attribute `tile.target`.
+
+    Example: `#tile.gpu<"sm_80", sm 90>`
   }];
   let parameters = (ins StringRefParameter<"family">:$family, "unsigned":$sm);
   let assemblyFormat = "`<` $family `,` `sm` $sm `>`";

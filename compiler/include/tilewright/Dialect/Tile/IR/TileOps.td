@@ -9,10 +9,17 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 
 class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
 
-def Tile_Tile : RankedTensorOf<[AnyType]>;
-def Tile_FloatTile : RankedTensorOf<[F32, F16, BF16]>;
-def Tile_F32Tile : RankedTensorOf<[F32]>;
-def Tile_I32Tile : RankedTensorOf<[I32]>;
+/// A tile's shape is known, has one or two dimensions, and no dimension of 0: kernels hold tiles in registers.
+def Tile_ShapePred : And<[
+    HasAnyRankOfPred<[1, 2]>,
+    CPred<"::llvm::all_of(::llvm::cast<::mlir::ShapedType>($_self).getShape(), [](int64_t d) { return d > 0; })">]>;
+class Tile_TileOf<list<Type> types> : RankedTensorOf<types, [Tile_ShapePred],
+    "statically shaped, non-empty tensor of rank 1 or 2">;
+
+def Tile_Tile : Tile_TileOf<[AnyType]>;
+def Tile_FloatTile : Tile_TileOf<[F32, F16, BF16]>;
+def Tile_F32Tile : Tile_TileOf<[F32]>;
+def Tile_I32Tile : Tile_TileOf<[I32]>;
 
 //===----------------------------------------------------------------------===//
 // Programs
@@ -378,6 +385,9 @@ def Tile_FusedOp : Tile_Op<"fused", [SingleBlock, NoRegionArguments, RecursiveMe
     Constraints
     - `tile.fused-C1`: shape has one or two dimensions.
     - `tile.fused-C2`: the terminator yields one tile of the right type for each result.
+    - `tile.fused-C3`: the body holds only loads, stores, elementwise operations and reductions over exactly `shape`,
+      and constants, splats, index tiles and broadcasts, which are repeated wherever they are read.
+    - `tile.fused-C4`: no operation reads a reduction of the group, be it through a broadcast; the terminator may.
 
     Example:
     ```mlir

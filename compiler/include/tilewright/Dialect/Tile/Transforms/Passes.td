@@ -49,6 +49,9 @@ def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
     Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the last iteration of
     one starts the first copy of the next. Bounds of a chain's copies are those of its strictest loop.
 
+    Refused with a message: a load whose view is made in the loop, whose indices do not follow from the loop's number,
+    or which feeds a product in another block, for its copy could not be started ahead.
+
     With one stage (`#tile.gpu_schedule`) there is one buffer for each load of the body: a copy starts when all threads
     have finished reading what was there, and threads meet at each load. With more stages each load has a ring of that
     many buffers: all copies of a block start `stages - 1` iterations ahead, and threads meet once an iteration.

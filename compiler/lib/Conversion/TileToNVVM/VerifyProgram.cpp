@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a GPU has no code for is refused here, before anything is lowered: later on LLVM would abort the process, or the
+// lowering would read fragments that do not exist.
+#include "Lowering.h"
+#include "tilewright/Target/GpuTarget.h"
+
+using namespace mlir;
+using namespace tilewright;
+
+namespace {
+
+bool isHalf(Type type) { return type.isF16() || type.isBF16(); }
+
+/// Walks a kernel in program order; the first fault is reported on its operation.
+class ProgramVerifier {
+public:
+  ProgramVerifier(func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
+      : func(func), rowUnit(16 * schedule.getWarps()), warps(schedule.getWarps()), sm(target.getSm()) {}
+
+  LogicalResult run() {
+    if (func.isExternal() || !llvm::hasSingleElement(func.getBody()) || func.getNumResults() != 0) {
+      return func.emitOpError("expected a body of one block and no results: a GPU starts it as a kernel");
+    }
+    WalkResult result = func.getBody().walk<WalkOrder::PreOrder>([&](Operation *op) {
+      return failed(verifyOp(op)) ? WalkResult::interrupt() : WalkResult::advance();
+    });
+    return failure(result.wasInterrupted() || failed(verifySharedBytes()));
+  }
+
+private:
+  LogicalResult verifyOp(Operation *op);
+  LogicalResult verifyValue(Operation *op, Value value);
+  LogicalResult verifyDot(tile::DotOp op);
+  LogicalResult verifyTruncate(arith::TruncFOp op);
+  LogicalResult verifyWord(Operation *op, RankedTensorType tile);
+  LogicalResult verifySharedBytes();
+
+  func::FuncOp func;
+  int64_t rowUnit; ///< rows of one slab of every warp
+  int64_t warps;
+  unsigned sm;
+  int64_t sharedBytes = 0;
+};
+
+/// Operations that the conversion, and the passes behind it, have code for.
+bool isKnown(Operation *op) {
+  if (isa<arith::CeilDivSIOp, arith::CeilDivUIOp, arith::FloorDivSIOp>(op)) {
+    return false; // no pass of the pipeline expands them
+  }
+  return isa<arith::ArithDialect>(op->getDialect()) ||
+         isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
+             tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
+             tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::AllocSharedOp, tile::SlotOp,
+             tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
+}
+
+/// A value that `op` defines, as a result or as a block's argument.
+LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
+  Type type = value.getType();
+  if (auto tile = dyn_cast<RankedTensorType>(type)) {
+    if (isa<tile::LoadOp>(op) && tile.getRank() == 2) {
+      return success(); // either staged, or refused where it is lowered
+    }
+    if (!tile.hasStaticShape() || tile.getRank() < 1 || tile.getRank() > 2 || llvm::is_contained(tile.getShape(), 0)) {
+      return op->emitOpError("expected tiles of one or two known dimensions, got ") << tile;
+    }
+    if (tile.getDimSize(0) % rowUnit != 0) {
+      return op->emitOpError("expected rows to be a multiple of ")
+             << rowUnit << ", 16 for each of " << warps << " warps, got " << tile;
+    }
+    Type element = tile.getElementType();
+    if (isHalf(element) && !isa<arith::TruncFOp>(op)) {
+      return op->emitOpError("expected 16-bit floats to come from arith.truncf or to be loaded for a product, got ")
+             << tile;
+    }
+    if (!isHalf(element) && !element.isF32() && !element.isInteger(32) && !element.isInteger(1)) {
+      return op->emitOpError("expected a tile of f32, i32 or i1 on a GPU, got ") << tile;
+    }
+    return success();
+  }
+  if (isa<tile::ViewType, tile::SharedType>(type)) {
+    if (!isa<tile::ViewOp, tile::AllocSharedOp, tile::SlotOp>(op)) {
+      return op->emitOpError("expected views and buffers to be used where they are made, got one of ") << type;
+    }
+    return success();
+  }
+  if (!type.isIndex() && !type.isF32() &&
+      !llvm::any_of(std::array{1, 8, 16, 32, 64}, [&](unsigned bits) { return type.isInteger(bits); })) {
+    return op->emitOpError("expected scalars of index, f32, i1, i8, i16, i32 or i64 on a GPU, got ") << type;
+  }
+  return success();
+}
+
+LogicalResult ProgramVerifier::verifyTruncate(arith::TruncFOp op) {
+  auto source = dyn_cast<RankedTensorType>(op.getIn().getType());
+  if (!source) {
+    return success(); // a scalar: verifyValue has its say
+  }
+  if (source.getRank() != 2 || !source.getElementType().isF32() ||
+      !isHalf(cast<RankedTensorType>(op.getType()).getElementType())) {
+    return op.emitOpError("expected a rank-2 tile of f32 to become f16 or bf16, got ")
+           << source << " -> " << op.getType();
+  }
+  return success();
+}
+
+LogicalResult ProgramVerifier::verifyDot(tile::DotOp op) {
+  auto elementOf = [](Type type) {
+    auto shared = dyn_cast<tile::SharedType>(type);
+    return shared ? shared.getElementType() : cast<RankedTensorType>(type).getElementType();
+  };
+  if (!isHalf(elementOf(op.getB().getType()))) {
+    return op.emitOpError("expected operands of f16 or bf16 on a GPU, got ") << elementOf(op.getB().getType());
+  }
+  auto b = dyn_cast<tile::SharedType>(op.getB().getType());
+  if (!b || op.getTransA()) {
+    return success(); // refused where it is lowered
+  }
+  if (b.getRows() % 16 != 0) {
+    return op.emitOpError("expected b to have a multiple of 16 rows, as matrix instructions take them, got ")
+           << b.getRows();
+  }
+  auto a = dyn_cast<RankedTensorType>(op.getA().getType());
+  if (a && a.getDimSize(1) % 16 != 0) {
+    return op.emitOpError("expected a to have a multiple of 16 columns where it is held in registers, got ")
+           << a.getDimSize(1);
+  }
+  return success();
+}
+
+/// Per-row values are accessed as words of 4 bytes.
+LogicalResult ProgramVerifier::verifyWord(Operation *op, RankedTensorType tile) {
+  if (tile.getRank() == 1 && !tile.getElementType().isF32() && !tile.getElementType().isInteger(32)) {
+    return op->emitOpError("expected a rank-1 tile of f32 or i32 on a GPU, got ") << tile;
+  }
+  return success();
+}
+
+LogicalResult ProgramVerifier::verifyOp(Operation *op) {
+  if (!isKnown(op)) {
+    return op->emitOpError("has no lowering to a GPU");
+  }
+  for (Value result : op->getResults()) {
+    if (failed(verifyValue(op, result))) {
+      return failure();
+    }
+  }
+  for (Region &region : op->getRegions()) {
+    for (Value argument : region.getArguments()) {
+      if (failed(verifyValue(op, argument))) {
+        return failure();
+      }
+    }
+  }
+  // Packed fragments hold half as many registers as others: nothing may take them for those.
+  if (!isa<tile::DotOp, tile::StoreOp>(op)) {
+    for (Type type : op->getOperandTypes()) {
+      auto tile = dyn_cast<RankedTensorType>(type);
+      if (tile && isHalf(tile.getElementType())) {
+        return op->emitOpError("expected 16-bit floats to be read by products and stores only, got ") << tile;
+      }
+    }
+  }
+  if (auto dot = dyn_cast<tile::DotOp>(op)) {
+    return verifyDot(dot);
+  }
+  if (auto truncate = dyn_cast<arith::TruncFOp>(op)) {
+    return verifyTruncate(truncate);
+  }
+  if (auto load = dyn_cast<tile::LoadOp>(op)) {
+    return verifyWord(op, cast<RankedTensorType>(load.getTile().getType()));
+  }
+  if (auto store = dyn_cast<tile::StoreOp>(op)) {
+    return verifyWord(op, cast<RankedTensorType>(store.getTile().getType()));
+  }
+  if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
+    tile::SharedType type = alloc.getBuffer().getType();
+    sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols());
+  }
+  return success();
+}
+
+LogicalResult ProgramVerifier::verifySharedBytes() {
+  // For PTX the GPU is not known: only what no GPU has is refused, and the rest when the kernel is loaded.
+  int64_t limit = sm == kPtxOnlySm ? gpuMostShared() : gpuSharedLimit(sm);
+  if (sharedBytes > limit) {
+    InFlightDiagnostic error = func.emitOpError("needs ") << sharedBytes << " bytes of shared memory, but ";
+    if (sm == kPtxOnlySm) {
+      error << "no GPU has more than ";
+    } else {
+      error << "sm_" << sm << " has ";
+    }
+    return error << limit << " a block: choose smaller blocks than those of " << tile::kScheduleAttr;
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult tile2nvvm::verifyProgram(func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target) {
+  return ProgramVerifier(func, schedule, target).run();
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A fixed catalogue of GPU kernels, each with the schedule that the table chooses, as the assembler sees it: registers,
+// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation.
+//
+// After a change of schedules or of the compiler, record what is measured now, then give what is new its `why`:
+//   TILEWRIGHT_RECORD_SPILLS=1 build/bin/tilewright-jit-tests --gtest_filter='*PtxasCatalogue*'
+#include "tilewright/Target/GpuCodegen.h"
+#include "tilewright/runtime/Compiler.h"
+
+#include <gmock/gmock.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <regex>
+#include <set>
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+
+namespace {
+
+/// `spills` holds, for each kernel that spills, its name, bytes of stores and loads, and why: names in `reasons`.
+using Json = nlohmann::ordered_json;
+
+Json readRecord() {
+  std::ifstream file(TILEWRIGHT_PTXAS_SPILLS);
+  return Json::parse(file);
+}
+
+bool recording() { return std::getenv("TILEWRIGHT_RECORD_SPILLS") != nullptr; }
+
+struct Group {
+  uint16_t sm;
+  uint16_t headDim;
+  attn::MaskKind mask;
+};
+
+void PrintTo(const Group &group, std::ostream *stream) {
+  *stream << "sm_" << group.sm << "_d" << group.headDim << "_" << attn::stringifyMaskKind(group.mask).str();
+}
+
+std::string nameOf(const Group &group, bool even) {
+  return "sm_" + std::to_string(group.sm) + " d" + std::to_string(group.headDim) + " " +
+         attn::stringifyMaskKind(group.mask).str() + (even ? " even" : " uneven");
+}
+
+constexpr attn::MaskKind kMasks[] = {attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak,
+                                     attn::MaskKind::GlmPacked};
+
+std::vector<Group> catalogue() {
+  std::vector<Group> groups;
+  for (uint16_t headDim : {32, 40, 64, 80, 96, 128, 192, 256}) {
+    for (attn::MaskKind mask : kMasks) {
+      groups.push_back({90, headDim, mask});
+    }
+  }
+  // The schedules of GPUs with less shared memory.
+  for (uint16_t sm : {80, 86}) {
+    for (uint16_t headDim : {64, 128, 256}) {
+      groups.push_back({sm, headDim, attn::MaskKind::Causal});
+    }
+  }
+  return groups;
+}
+
+KernelKey keyOf(const Group &group, bool even) {
+  KernelKey key;
+  key.sm = group.sm;
+  key.dtype = ElementType::BF16;
+  key.mask = group.mask;
+  key.headDim = key.headDimV = group.headDim;
+  key.evenM = key.evenN = even;
+  key.align.fill(attn::AlignClass::Bytes16);
+  key.schedule =
+      kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, group.mask != attn::MaskKind::None);
+  key.normalize();
+  return key;
+}
+
+int64_t numberBefore(const std::string &log, const std::string &words, int64_t absent) {
+  std::smatch match;
+  return std::regex_search(log, match, std::regex("(\\d+) " + words)) ? std::stoll(match[1].str()) : absent;
+}
+
+/// Enters what was measured in the file, with the explanation that it had.
+void record(const std::string &name, const kernels::Schedule &schedule, int64_t stores, int64_t loads) {
+  Json json = readRecord();
+  Json why = Json::array();
+  Json kept = Json::array();
+  for (const Json &entry : json["spills"]) {
+    if (entry["kernel"] == name) {
+      why = entry["why"];
+    } else {
+      kept.push_back(entry);
+    }
+  }
+  if (stores != 0 || loads != 0) {
+    kept.push_back({{"kernel", name}, {"schedule", kernels::toText(schedule)}, {"stores", stores}, {"loads", loads},
+                    {"why", why}});
+  }
+  json["spills"] = kept;
+  std::ofstream file(TILEWRIGHT_PTXAS_SPILLS);
+  file << json.dump(2) << "\n";
+  ASSERT_TRUE(file.good()) << "cannot write " << TILEWRIGHT_PTXAS_SPILLS;
+}
+
+class PtxasCatalogue : public ::testing::TestWithParam<Group> {};
+
+} // namespace
+
+TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
+  const std::optional<std::string> assembler = findPtxas();
+  if (!assembler) {
+    GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+  }
+  for (bool even : {true, false}) {
+    const KernelKey key = keyOf(GetParam(), even);
+    const std::string name = nameOf(GetParam(), even);
+    SCOPED_TRACE(toText(key));
+    std::string log;
+    llvm::Expected<std::string> cubin = assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm, &log);
+    ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
+
+    // wgmma is not used, so nothing may be serialised; any other warning is news as well.
+    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("serializ")));
+    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("warning")));
+    const int64_t registers = numberBefore(log, "registers", -1);
+    ASSERT_GT(registers, 0) << log;
+    EXPECT_LE(registers, kGpuRegistersPerThread);
+    EXPECT_LE((registers + 7) / 8 * 8 * 32 * key.schedule.warps, kGpuRegistersPerBlock) << registers;
+    const int64_t shared = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV);
+    EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
+
+    const int64_t stores = numberBefore(log, "bytes spill stores", -1);
+    const int64_t loads = numberBefore(log, "bytes spill loads", -1);
+    ASSERT_GE(stores, 0) << log;
+    ASSERT_GE(loads, 0) << log;
+    if (recording()) {
+      record(name, key.schedule, stores, loads);
+      continue;
+    }
+    int64_t knownStores = 0, knownLoads = 0;
+    const Json json = readRecord();
+    for (const Json &entry : json["spills"]) {
+      if (entry["kernel"] == name) {
+        knownStores = entry["stores"];
+        knownLoads = entry["loads"];
+      }
+    }
+    EXPECT_LE(stores, knownStores) << name << ": spilled bytes, stores; see the top of PtxasCatalogueTest.cpp";
+    EXPECT_LE(loads, knownLoads) << name << ": spilled bytes, loads; see the top of PtxasCatalogueTest.cpp";
+    if (stores < knownStores || loads < knownLoads) {
+      std::cout << "[ IMPROVED ] " << name << ": spills " << stores << " and " << loads << " bytes, recorded are "
+                << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, PtxasCatalogue, ::testing::ValuesIn(catalogue()),
+                         [](const auto &info) { return ::testing::PrintToString(info.param); });
+
+TEST(PtxasCatalogueRecord, EveryEntryIsOfTheCatalogueAndExplained) {
+  std::vector<std::string> names;
+  for (const Group &group : catalogue()) {
+    names.push_back(nameOf(group, true));
+    names.push_back(nameOf(group, false));
+  }
+  const Json record = readRecord();
+  std::vector<std::string> seen;
+  std::set<std::string> used;
+  for (const Json &entry : record["spills"]) {
+    const std::string name = entry["kernel"];
+    EXPECT_THAT(names, ::testing::Contains(name));
+    EXPECT_THAT(seen, ::testing::Not(::testing::Contains(name))) << "recorded twice";
+    seen.push_back(name);
+    EXPECT_GT(entry["stores"].get<int64_t>() + entry["loads"].get<int64_t>(), 0) << name;
+    EXPECT_FALSE(entry["why"].empty()) << name << " spills, and nobody has said why";
+    for (const Json &why : entry["why"]) {
+      EXPECT_TRUE(record["reasons"].contains(why.get<std::string>())) << name << ": " << why;
+      used.insert(why.get<std::string>());
+    }
+  }
+  for (const auto &[name, text] : record["reasons"].items()) {
+    EXPECT_TRUE(used.contains(name)) << "nothing spills for the reason " << name;
+    EXPECT_FALSE(text.get<std::string>().empty()) << name;
+  }
+}
+
+/// What the dispatcher computes before any code exists is what the compiler then takes.
+TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
+  const struct {
+    uint16_t headDim, headDimV;
+    const char *schedule;
+    attn::MaskKind mask;
+  } samples[] = {
+      {1, 1, "qk:16x16:w1", attn::MaskKind::None},     {40, 24, "qk:64x32:w2", attn::MaskKind::Causal},
+      {64, 64, "qk:128x128:w4", attn::MaskKind::None}, {72, 128, "qk:32x48:w1", attn::MaskKind::GlmBreak},
+      {129, 200, "qk:64x16:w4", attn::MaskKind::None}, {256, 256, "qk:64x64:w4", attn::MaskKind::GlmPacked},
+  };
+  for (const auto &sample : samples) {
+    KernelKey key;
+    key.sm = kPtxOnly;
+    key.dtype = ElementType::F16;
+    key.mask = sample.mask;
+    key.headDim = sample.headDim;
+    key.headDimV = sample.headDimV;
+    key.align.fill(attn::AlignClass::Bytes2);
+    key.schedule = kernels::parseSchedule(sample.schedule).value();
+    key.normalize();
+    EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV))
+        << toText(key);
+  }
+}
