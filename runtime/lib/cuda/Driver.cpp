@@ -71,6 +71,8 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuLaunchKernel", api->launchKernel);
   loader.find("cuMemAlloc", api->memAlloc);
   loader.find("cuMemFree", api->memFree);
+  loader.find("cuMemcpyHtoD", api->memcpyHtoD);
+  loader.find("cuMemcpyDtoH", api->memcpyDtoH);
   loader.find("cuMemAllocAsync", api->memAllocAsync);
   loader.find("cuMemFreeAsync", api->memFreeAsync);
   loader.find("cuStreamSynchronize", api->streamSynchronize);

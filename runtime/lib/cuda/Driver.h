@@ -34,6 +34,8 @@ struct DriverApi {
                          void **extra);
   Result (*memAlloc)(DevicePointer *memory, size_t bytes);
   Result (*memFree)(DevicePointer memory);
+  Result (*memcpyHtoD)(DevicePointer to, const void *from, size_t bytes);
+  Result (*memcpyDtoH)(void *to, DevicePointer from, size_t bytes);
   Result (*memAllocAsync)(DevicePointer *memory, size_t bytes, Stream stream);
   Result (*memFreeAsync)(DevicePointer memory, Stream stream);
   Result (*streamSynchronize)(Stream stream);

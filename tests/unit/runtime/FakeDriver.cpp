@@ -146,6 +146,14 @@ const DriverApi kTable = {
       return result == kSuccess ? allocate(memory, bytes) : result;
     },
     .memFree = [](DevicePointer memory) { called("MemFree"); return release(memory); },
+    .memcpyHtoD = [](DevicePointer to, const void *from, size_t bytes) {
+      std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+      return called("MemcpyHtoD");
+    },
+    .memcpyDtoH = [](void *to, DevicePointer from, size_t bytes) {
+      std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
+      return called("MemcpyDtoH");
+    },
     .memAllocAsync = [](DevicePointer *memory, size_t bytes, Stream) {
       const Result result = called("MemAllocAsync");
       return result == kSuccess ? allocate(memory, bytes) : result;
