@@ -151,14 +151,14 @@ TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
 /// library), TW_COMPILE_ERROR with NVRTC's log.
 TW_EXPORT TwStatus tw_cuda_reference_forward(const TwForwardArgs *args);
 
-/// Memory of CUDA device number `device`, for programs without a CUDA library of their own. Its primary context is used,
-/// and the caller's current context is left as it was. `bytes` may be 0: *memory becomes NULL. What is left when the
-/// process ends goes with it. TW_CUDA_ERROR, TW_OUT_OF_MEMORY, TW_UNSUPPORTED without a driver.
+/// Memory of CUDA device number `device`, for programs without a CUDA library of their own. Its primary context is
+/// used, and the caller's current context is left as it was. `bytes` may be 0: *memory becomes NULL. What is left when
+/// the process ends goes with it. TW_CUDA_ERROR, TW_OUT_OF_MEMORY, TW_UNSUPPORTED without a driver.
 TW_EXPORT TwStatus tw_cuda_alloc(int32_t device, size_t bytes, void **memory);
 /// The host waits until the device has done its work. NULL is allowed.
 TW_EXPORT TwStatus tw_cuda_free(int32_t device, void *memory);
-/// Copy between host and device memory, after the work in the legacy default stream; the host waits until it is done. A
-/// failure may be that of work queued earlier.
+/// Copy between host and device memory, after the work in the legacy default stream; the host waits until it is done.
+/// A failure may be that of work queued earlier.
 TW_EXPORT TwStatus tw_cuda_upload(int32_t device, void *to, const void *from, size_t bytes);
 TW_EXPORT TwStatus tw_cuda_download(int32_t device, void *to, const void *from, size_t bytes);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C ABI's functions that are for CUDA devices alone: memory for programs that have no CUDA library of their own, and
-// the reference on the device.
+// The C ABI's functions that are for CUDA devices alone: memory for programs that have no CUDA library of their own,
+// and the reference on the device.
 #include "../cuda/CudaReference.h"
 #include "../cuda/Devices.h"
 #include "LastError.h"

@@ -104,8 +104,9 @@ CudaReferenceArguments argumentsOf(const AttentionProblem &problem, const Forwar
 } // namespace
 
 CudaCode cuda::compileReference(unsigned sm) {
-  return compileCuda({"CudaReference.cu", kCudaReferenceText, {{"CudaReferenceArguments.h", kCudaReferenceArgumentsText}}},
-                     sm);
+  const CudaSource source = {
+      "CudaReference.cu", kCudaReferenceText, {{"CudaReferenceArguments.h", kCudaReferenceArgumentsText}}};
+  return compileCuda(source, sm);
 }
 
 void cuda::referenceForward(const AttentionProblem &problem, const ForwardPointers &pointers, Stream stream) {

@@ -34,8 +34,8 @@ void addInfoCommand(CLI::App &app);
 /// Writes to stdout, all of it, or throws: a full disk behind a redirection is not silently ignored.
 void writeStdout(std::string_view text);
 
-/// Throws UsageError if a schedule's text, given as --schedule, is of the other kind of target: the engine would not use
-/// it. A text that is no schedule passes; the engine says what is wrong with it.
+/// Throws UsageError if a schedule's text, given as --schedule, is of the other kind of target: the engine would not
+/// use it. A text that is no schedule passes; the engine says what is wrong with it.
 void checkScheduleKind(const std::string &schedule, bool gpu);
 
 } // namespace tilewright::cli

@@ -386,8 +386,8 @@ void addCompileCommand(CLI::App &app) {
       ->delimiter(',')
       ->check(CLI::IsMember({"q", "k", "v", "out"}));
   describe(command->add_option("--align", options->align,
-                               "For a GPU: bytes that every row is aligned to, a2, a4, a8 or a16, of all tensors, or as "
-                               "q:a8,k:a16 of some"))
+                               "For a GPU: bytes that every row is aligned to, a2, a4, a8 or a16, of all tensors, or "
+                               "as q:a8,k:a16 of some"))
       ->delimiter(',')
       ->type_name("A|TENSOR:A ...")
       ->default_str("what contiguous tensors of these head dims have");

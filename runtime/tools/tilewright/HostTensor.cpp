@@ -89,8 +89,8 @@ void HostTensor::poison(int64_t a, int64_t b, int64_t c, int64_t d) {
 
 Tensor HostTensor::viewIn(void *copy, int rank) const {
   const auto count = static_cast<size_t>(rank);
-  return Tensor(static_cast<std::byte *>(copy) + byteOffset(0, 0, 0, 0), dtype_, std::span<const int64_t>(shape_.data(), count),
-                std::span<const int64_t>(strides_.data(), count));
+  return Tensor(static_cast<std::byte *>(copy) + byteOffset(0, 0, 0, 0), dtype_,
+                std::span<const int64_t>(shape_.data(), count), std::span<const int64_t>(strides_.data(), count));
 }
 
 std::optional<std::string> HostTensor::damagedSurroundings() const {

@@ -126,6 +126,19 @@ CudaSetup checkCuda(int device) {
   return setup;
 }
 
+/// Has the CUDA reference compiled and loaded, once and not by every thread that needs it first; a fault of it ends the
+/// run before the first case.
+void warmCudaReference(int device) {
+  CudaMemory memory(device, 64);
+  const std::vector<char> zeros(memory.bytes(), 0);
+  memory.upload(zeros.data());
+  const Tensor inputs = Tensor(memory.data(), DType::BFloat16, {1, 1, 1, 1}).onCuda(device);
+  const Tensor out = Tensor(static_cast<char *>(memory.data()) + 32, DType::Float32, {1, 1, 1, 1}).onCuda(device);
+  cudaReferenceForward(inputs, inputs, inputs, out);
+  std::vector<char> result(memory.bytes());
+  memory.download(result.data());
+}
+
 /// Whether the device does no more work: an illegal access, say, ends a process's use of it.
 bool deviceIsLost(int device) {
   try {
@@ -248,7 +261,8 @@ Json rowOf(const VerifyCase &problem, const VerifyOutcome &outcome) {
           {"lse_error", problem.wantLse ? number(outcome.lseError) : Json(nullptr)},
           {"lse_allowed", problem.wantLse ? number(outcome.lseAllowed) : Json(nullptr)},
           {"cuda_reference_difference", outcome.deviceError ? number(*outcome.deviceError) : Json(nullptr)},
-          {"cuda_reference_error", outcome.deviceReferenceError ? number(*outcome.deviceReferenceError) : Json(nullptr)},
+          {"cuda_reference_error",
+           outcome.deviceReferenceError ? number(*outcome.deviceReferenceError) : Json(nullptr)},
           {"ms", outcome.milliseconds},
           {"ok", outcome.ok()},
           {"failures", outcome.failures}};
@@ -286,6 +300,10 @@ void runVerify(const VerifyOptions &options) {
     engineOptions.schedule = options.schedule;
   }
   const Engine engine(engineOptions);
+
+  if (setup.reference) {
+    warmCudaReference(*device);
+  }
 
   int width = 4;
   for (const VerifyCase &problem : cases) {

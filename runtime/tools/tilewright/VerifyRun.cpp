@@ -17,9 +17,9 @@
 //   * nothing outside of out and lse is written, and nothing of the inputs is changed.
 //   * nothing outside of the inputs is used, nor keys and values that no row sees: all of that memory is NaN.
 //   * a second run gives the same bits.
-//   * with the CUDA reference: it differs from the kernel, and from the float64 reference, by no more than the kernel may
-//     from the float64 reference, in out and lse. (Its own error is some float32 steps, far below that; asking for more
-//     would judge it and not the kernel.)
+//   * with the CUDA reference: it differs from the kernel, and from the float64 reference, by no more than the kernel
+//     may from the float64 reference, in out and lse. (Its own error is some float32 steps, far below that; asking for
+//     more would judge it and not the kernel.)
 // On a CUDA device the same bytes are copied there and back, NaNs and sentinels too.
 #include "LowPrecision.h"
 #include "VerifyCase.h"

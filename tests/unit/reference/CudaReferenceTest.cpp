@@ -185,7 +185,8 @@ TEST_P(CudaReference, AgreesWithTheOracle) {
 INSTANTIATE_TEST_SUITE_P(
     Grid, CudaReference,
     ::testing::Values(
-        Case{"none", 2, 3, 130, 2, 2, 40, 40}, Case{"half", 1, 3, 130, 2, 2, 64, 64, ReferenceMask::None, false, {}, true},
+        Case{"none", 2, 3, 130, 2, 2, 40, 40},
+        Case{"half", 1, 3, 130, 2, 2, 64, 64, ReferenceMask::None, false, {}, true},
         Case{"one", 1, 1, 1, 1, 1, 1, 1}, Case{"wide", 1, 2, 129, 1, 1, 256, 256},
         Case{"unequal_dims", 1, 2, 5, 1, 1, 3, 200}, Case{"grouped", 1, 4, 20, 6, 3, 8, 8, ReferenceMask::Causal},
         Case{"no_keys", 1, 3, 0, 2, 1, 8, 8}, Case{"causal_empty_rows", 1, 9, 4, 1, 1, 8, 8, ReferenceMask::Causal},
