@@ -55,8 +55,8 @@ private:
 
 /// Opened by the first call: the library that $TILEWRIGHT_NVRTC names, and no other; without it libnvrtc.so.13, then
 /// .12, where the loader finds libraries, then in /usr/local/cuda/lib64. Throws Error(TW_UNSUPPORTED) that says what
-/// was looked for and what to do; its argument is "TILEWRIGHT_NVRTC" if that names something that cannot be used. A failure
-/// is not remembered. Takes no lock.
+/// was looked for and what to do; its argument is "TILEWRIGHT_NVRTC" if that names something that cannot be used. A
+/// failure is not remembered. Takes no lock.
 const NvrtcApi &nvrtc();
 
 std::string nvrtcVersion(); ///< "13.0"; throws as nvrtc() does
