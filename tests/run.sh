@@ -6,6 +6,7 @@
 #   tests/run.sh [--no-python] [--filter WORD] [--help]
 #
 #   --no-python     leave out the Python tests, and the download of PyTorch that they are compared with
+#                   (NVRTC, which the C++ tests compile the CUDA reference with, comes from PyPI all the same)
 #   --filter WORD   only tests whose name contains WORD; `verify` is left out
 #
 # Suites: lit (IR), gtest (C++, through ctest), verify (`tilewright verify --quick`), pytest (Python), gpu
@@ -48,14 +49,27 @@ if [[ $tw_root =~ [[:space:]] ]]; then
 fi
 
 torch='torch==2.13.0'
+nvrtc='nvidia-cuda-nvrtc==13.0.88' # the CUDA reference is compiled with it; no GPU is needed for that
 results="$tw_build/test-results"
 
-tw_step_total=$((tw_step_total + 4 + with_python * 2)) # tests' build, lit, gtest, gpu; PyTorch, pytest
+tw_step_total=$((tw_step_total + 5 + with_python * 2)) # NVRTC, tests' build, lit, gtest, gpu; PyTorch, pytest
 if [[ -z $filter ]]; then
   tw_step_total=$((tw_step_total + 1)) # verify
 fi
 
 bootstrap tests
+
+step "NVRTC, which compiles the CUDA reference ($nvrtc)"
+if ! "$tw_venv/bin/python" -c 'import importlib.metadata as m; m.version("nvidia-cuda-nvrtc")' 2>/dev/null; then
+  note '90 MB to download, 218 MB on disk'
+fi
+tw_pip_install pip-nvrtc nvrtc "$nvrtc"
+TILEWRIGHT_NVRTC="$("$tw_venv/bin/python" -c '
+import importlib.metadata
+files = importlib.metadata.files("nvidia-cuda-nvrtc") or []
+print(*[f.locate() for f in files if f.match("libnvrtc.so.*")])')"
+[[ -f $TILEWRIGHT_NVRTC ]] || die "$nvrtc is installed, but holds no libnvrtc.so.* ('$TILEWRIGHT_NVRTC')"
+export TILEWRIGHT_NVRTC
 
 if ((with_python)); then
   step "PyTorch for the comparisons ($torch)"

@@ -99,6 +99,8 @@ typedef struct TwEngineOptions {
   const char *cpu_level;   ///< NULL: $TILEWRIGHT_CPU_LEVEL, else the best of this machine; or "x86-64-v2|v3|v4"
   const char *schedule;    ///< NULL: the schedule table; else a schedule's text, for every forward kernel of a CUDA
                            ///< device ("qk:128x64:w4") or of the CPU ("kq:64x64:8x2") (tests, tuning)
+  const char *cuda_target; ///< NULL: each CUDA device's own; else "sm_80", "sm_86", "sm_87", "sm_89", "sm_90",
+                           ///< "sm_100", "sm_120" or "ptx" for all of them. Plans then need no device
 } TwEngineOptions;
 
 typedef struct TwStats {
@@ -143,6 +145,22 @@ TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *a
                                         int64_t *block_n, uint8_t *map, size_t capacity);
 /// The float64 reference, element by element, no blocks. Tensors may be float64 as well; lse is float32 or float64.
 TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
+/// The float32 reference on a CUDA device, for checks: plain CUDA C++, a block a query row, compiled by NVRTC at the
+/// first call on a device. Arguments as for tw_forward with CUDA tensors, but `out` is float32. Queues the work on
+/// args->stream. TW_UNSUPPORTED if NVRTC is not found (tw_info says what was looked for; $TILEWRIGHT_NVRTC names the
+/// library), TW_COMPILE_ERROR with NVRTC's log.
+TW_EXPORT TwStatus tw_cuda_reference_forward(const TwForwardArgs *args);
+
+/// Memory of CUDA device number `device`, for programs without a CUDA library of their own. Its primary context is
+/// used, and the caller's current context is left as it was. `bytes` may be 0: *memory becomes NULL. What is left when
+/// the process ends goes with it. TW_CUDA_ERROR, TW_OUT_OF_MEMORY, TW_UNSUPPORTED without a driver.
+TW_EXPORT TwStatus tw_cuda_alloc(int32_t device, size_t bytes, void **memory);
+/// The host waits until the device has done its work. NULL is allowed.
+TW_EXPORT TwStatus tw_cuda_free(int32_t device, void *memory);
+/// Copy between host and device memory, after the work in the legacy default stream; the host waits until it is done.
+/// A failure may be that of work queued earlier.
+TW_EXPORT TwStatus tw_cuda_upload(int32_t device, void *to, const void *from, size_t bytes);
+TW_EXPORT TwStatus tw_cuda_download(int32_t device, void *to, const void *from, size_t bytes);
 
 /// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj"; of a
 /// GPU key "attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin") and returns that stage's text (machine code for

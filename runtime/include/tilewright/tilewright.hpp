@@ -237,6 +237,7 @@ struct EngineOptions {
   TwMissPolicy missPolicy = TW_MISS_COMPILE;
   std::optional<std::string> cpuLevel = std::nullopt; ///< "x86-64-v2", "x86-64-v3", "x86-64-v4"
   std::optional<std::string> schedule = std::nullopt; ///< a schedule's text, for every forward kernel
+  std::optional<std::string> cudaTarget = std::nullopt; ///< "sm_90", "ptx", ...; not given: each device's own
 };
 
 enum class BlockKind : uint8_t { Skipped = TW_BLOCK_SKIPPED, Partial = TW_BLOCK_PARTIAL, Full = TW_BLOCK_FULL };
@@ -286,6 +287,7 @@ public:
     raw.miss_policy = options.missPolicy;
     raw.cpu_level = options.cpuLevel ? options.cpuLevel->c_str() : nullptr;
     raw.schedule = options.schedule ? options.schedule->c_str() : nullptr;
+    raw.cuda_target = options.cudaTarget ? options.cudaTarget->c_str() : nullptr;
     TwEngine *engine = nullptr;
     detail::check(tw_engine_create(&raw, &engine));
     handle_.reset(engine);
@@ -344,6 +346,45 @@ inline void referenceForward(const ConstTensor &q, const ConstTensor &k, const C
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
   detail::check(tw_reference_forward(&args));
 }
+
+/// The same in float32 on a CUDA device, by plain CUDA C++ that NVRTC compiles: for checks. Tensors as for forward() on
+/// a CUDA device, but out is float32; queued on options.stream. Throws Error(TW_UNSUPPORTED) without NVRTC.
+inline void cudaReferenceForward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
+                                 const ForwardOptions &options = {}) {
+  const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
+  detail::check(tw_cuda_reference_forward(&args));
+}
+
+/// Memory of a CUDA device, freed with the object (the host then waits for the device); for programs without a CUDA
+/// library of their own. Copies wait for the work in the legacy default stream, and for their own end.
+class CudaMemory {
+public:
+  CudaMemory(int device, std::size_t bytes) : device_(device), bytes_(bytes) {
+    detail::check(tw_cuda_alloc(device, bytes, &data_));
+  }
+  CudaMemory(CudaMemory &&other) noexcept
+      : device_(other.device_), bytes_(std::exchange(other.bytes_, 0)), data_(std::exchange(other.data_, nullptr)) {}
+  CudaMemory &operator=(CudaMemory &&other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~CudaMemory() { (void)tw_cuda_free(device_, data_); } // a failure is that of earlier work, which others report
+
+  int device() const noexcept { return device_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+  void *data() const noexcept { return data_; } ///< on the device
+
+  /// All bytes() of it, from and to the host.
+  void upload(const void *from) { detail::check(tw_cuda_upload(device_, data_, from, bytes_)); }
+  void download(void *to) const { detail::check(tw_cuda_download(device_, to, data_, bytes_)); }
+
+private:
+  int device_;
+  std::size_t bytes_;
+  void *data_ = nullptr;
+};
 
 /// JSON of the steps that forward() would run: {"steps": [{"key", "programs"}], "workspace_bytes"}. Reads no tensor
 /// data: pointers may be null.

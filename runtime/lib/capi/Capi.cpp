@@ -2,6 +2,7 @@
 //
 // The C ABI over the engine. Nothing is decided here: arguments are turned into calls, results into C types.
 #include "../cuda/Devices.h"
+#include "../cuda/Nvrtc.h"
 #include "LastError.h"
 #include "tilewright/runtime/BlockMap.h"
 #include "tilewright/runtime/Compiler.h"
@@ -46,6 +47,19 @@ TwEngine &theDefaultEngine() {
 Engine &resolve(TwEngine *engine) { return engine != nullptr ? engine->engine : theDefaultEngine().engine; }
 
 std::string_view name(CpuLevel level) { return cpuLevelInfo(level).name; }
+
+nlohmann::ordered_json nvrtcJson() {
+  nlohmann::ordered_json json;
+  try {
+    const std::string version = cuda::nvrtcVersion();
+    json["found"] = true;
+    json["version"] = version;
+  } catch (const Error &error) {
+    json["found"] = false;
+    json["why"] = error.what();
+  }
+  return json;
+}
 
 nlohmann::ordered_json cudaJson() {
   nlohmann::ordered_json json;
@@ -108,6 +122,7 @@ nlohmann::ordered_json infoJson(TwEngine *handle) {
   json["cache"] = cache;
   json["devices"]["cpu"] = cpu;
   json["devices"]["cuda"] = cudaJson();
+  json["nvrtc"] = nvrtcJson();
   return json;
 }
 

@@ -25,7 +25,7 @@ uint16_t smOfDevice(const cuda::DeviceInfo &device) {
 
 PlanOptions Engine::planOptions(const AttentionProblem &problem) const {
   PlanOptions options = options_.plan;
-  if (problem.device == TW_DEVICE_CUDA) {
+  if (problem.device == TW_DEVICE_CUDA && options.sm == 0) {
     options.sm = smOfDevice(cuda::deviceInfo(problem.deviceIndex));
   }
   return options;
@@ -35,7 +35,8 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   const cuda::DeviceInfo &device = cuda::device(problem.deviceIndex);
   const auto stream = static_cast<cuda::Stream>(callersStream);
   PlanOptions options = options_.plan;
-  options.sm = smOfDevice(device);
+  const uint16_t own = smOfDevice(device);
+  options.sm = options.sm != 0 ? options.sm : own;
   Plan plan = makePlan(problem, options);
   if (plan.stepCount == 0) {
     return;

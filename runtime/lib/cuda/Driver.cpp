@@ -72,6 +72,8 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuLaunchKernel", api->launchKernel);
   loader.find("cuMemAlloc", api->memAlloc);
   loader.find("cuMemFree", api->memFree);
+  loader.find("cuMemcpyHtoD", api->memcpyHtoD);
+  loader.find("cuMemcpyDtoH", api->memcpyDtoH);
   loader.find("cuMemPoolCreate", api->memPoolCreate);
   loader.find("cuMemPoolDestroy", api->memPoolDestroy);
   loader.find("cuMemPoolSetAttribute", api->memPoolSetAttribute);

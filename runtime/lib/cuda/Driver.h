@@ -35,6 +35,8 @@ struct DriverApi {
                          void **extra);
   Result (*memAlloc)(DevicePointer *memory, size_t bytes);
   Result (*memFree)(DevicePointer memory);
+  Result (*memcpyHtoD)(DevicePointer to, const void *from, size_t bytes);
+  Result (*memcpyDtoH)(void *to, DevicePointer from, size_t bytes);
   Result (*memPoolCreate)(MemoryPool *pool, const MemoryPoolProps *props);
   Result (*memPoolDestroy)(MemoryPool pool);
   Result (*memPoolSetAttribute)(MemoryPool pool, int attribute, void *value);

@@ -136,6 +136,12 @@ void checkDevices(const TwForwardArgs &args, Purpose purpose) {
     throw Error(TW_UNSUPPORTED,
                 "q: is on " + deviceName(q) + ", but the reference computes on the CPU: move the tensors there", "q");
   }
+  if (purpose == Purpose::CudaReference && q.device != TW_DEVICE_CUDA) {
+    throw Error(TW_UNSUPPORTED,
+                "q: is on the CPU, but the CUDA reference computes on a CUDA device: move the tensors there, or call "
+                "tw_reference_forward",
+                "q");
+  }
 }
 
 /// Rank, device, extents, and that no element's byte offset leaves int64.
@@ -257,7 +263,8 @@ void checkScalars(const TwForwardArgs &args) {
   }
 }
 
-void checkDtypes(const TwForwardArgs &args, bool reference) {
+void checkDtypes(const TwForwardArgs &args, Purpose purpose) {
+  const bool reference = purpose == Purpose::Reference;
   const TwDevice device = reference ? TW_DEVICE_CPU : args.q.device;
   const bool known =
       supportedElementType(args.q.dtype, device).has_value() || (reference && args.q.dtype == TW_FLOAT64);
@@ -277,7 +284,11 @@ void checkDtypes(const TwForwardArgs &args, bool reference) {
   };
   sameAsQ("k", args.k, false);
   sameAsQ("v", args.v, false);
-  sameAsQ("out", args.out, reference);
+  if (purpose != Purpose::CudaReference) {
+    sameAsQ("out", args.out, reference);
+  } else if (args.out.dtype != TW_FLOAT32) {
+    invalid("out", "dtype is " + dtypeName(args.out.dtype) + ", must be float32: the CUDA reference's output");
+  }
 }
 
 void checkHeadDim(const char *name, const char *dimName, int64_t headDim) {
@@ -381,11 +392,11 @@ void checkGlmValues(const TwTensor &glm, int64_t seqlenK) {
 
 AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpose, ForwardPointers *pointers) {
   const bool reference = purpose == Purpose::Reference;
-  const bool needsData = purpose == Purpose::Run || reference;
+  const bool needsData = purpose == Purpose::Run || reference || purpose == Purpose::CudaReference;
   checkStructSize(args, "TwForwardArgs");
   checkScalars(args);
   checkInputs(args);
-  checkDtypes(args, reference);
+  checkDtypes(args, purpose);
   checkOutputs(args, reference);
 
   AttentionProblem problem;

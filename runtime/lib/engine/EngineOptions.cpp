@@ -102,6 +102,13 @@ EngineOptions runtime::resolveOptions(const TwEngineOptions *options) {
                               "', must be " + std::string(kernels::kScheduleForm));
     }
   }
+  if (given.cuda_target != nullptr) {
+    const std::optional<uint16_t> sm = parseGpuTarget(given.cuda_target);
+    if (!sm) {
+      invalid("cuda_target", "is '" + std::string(given.cuda_target) + "', must be one of " + gpuTargetNames());
+    }
+    resolved.plan.sm = *sm;
+  }
   resolved.threads = resolveThreads(given.num_threads);
   resolved.plan.level = resolveLevel(given.cpu_level);
   resolved.cache = chooseCacheLocation(given.cache_dir);

@@ -56,9 +56,9 @@ bool headDimsAreEven(const KernelKey &key) {
   return key.headDim % step == 0 && key.headDimV % step == 0;
 }
 
-std::string gpuTargetText(uint16_t sm) {
-  return std::string(kGpuFamily) + (sm == kPtxOnly ? std::string(kPtxName) : "sm_" + std::to_string(sm));
-}
+std::string gpuTargetName(uint16_t sm) { return sm == kPtxOnly ? std::string(kPtxName) : "sm_" + std::to_string(sm); }
+
+std::string gpuTargetText(uint16_t sm) { return std::string(kGpuFamily) + gpuTargetName(sm); }
 
 std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
 
@@ -280,6 +280,23 @@ std::optional<uint16_t> runtime::smOf(int major, int minor) {
     }
   }
   return found;
+}
+
+std::optional<uint16_t> runtime::parseGpuTarget(std::string_view text) {
+  for (uint16_t sm : kGpuSms) {
+    if (text == gpuTargetName(sm)) {
+      return sm;
+    }
+  }
+  return text == kPtxName ? std::optional<uint16_t>(kPtxOnly) : std::nullopt;
+}
+
+std::string runtime::gpuTargetNames() {
+  std::string names;
+  for (uint16_t sm : kGpuSms) {
+    names += gpuTargetName(sm) + ", ";
+  }
+  return names + std::string(kPtxName);
 }
 
 void KernelKey::normalize() {

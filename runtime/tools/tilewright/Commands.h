@@ -18,6 +18,12 @@ public:
   using std::runtime_error::runtime_error;
 };
 
+/// The machine lacks what the command needs: exit status 3.
+class MissingError : public std::runtime_error {
+public:
+  using std::runtime_error::runtime_error;
+};
+
 /// The work was done and its result is a failure that has been reported already: exit status 1, nothing printed.
 class ReportedFailure : public std::exception {};
 
@@ -27,6 +33,10 @@ void addInfoCommand(CLI::App &app);
 
 /// Writes to stdout, all of it, or throws: a full disk behind a redirection is not silently ignored.
 void writeStdout(std::string_view text);
+
+/// Throws UsageError if a schedule's text, given as --schedule, is of the other kind of target: the engine would not
+/// use it. A text that is no schedule passes; the engine says what is wrong with it.
+void checkScheduleKind(const std::string &schedule, bool gpu);
 
 } // namespace tilewright::cli
 

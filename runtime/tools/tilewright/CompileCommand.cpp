@@ -16,6 +16,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <tilewright/tilewright.hpp>
 #include <unistd.h>
@@ -35,8 +36,9 @@ struct CompileOptions {
   bool json = false;
   bool printKey = false;
 
+  std::string target = "cpu";
   std::string kernel = "forward";
-  std::string dtype = "f32";
+  std::optional<std::string> dtype; ///< f32, of a GPU bf16
   int64_t headDim = 64;
   std::optional<int64_t> headDimV;
   std::string mask = "none";
@@ -46,11 +48,25 @@ struct CompileOptions {
   std::string cpuLevel;
   std::string schedule;
   std::vector<std::string> strided;
+  std::vector<std::string> align; ///< "a8", or "q:a8"
   std::string forwardOnly; ///< a flag that was given and that matters to --kernel forward only
 };
 
+constexpr const char *kTensors[] = {"q", "k", "v", "out"};
+
 const std::map<std::string, DType> kDTypes = {
     {"f32", DType::Float32}, {"f16", DType::Float16}, {"bf16", DType::BFloat16}};
+
+/// The value of one `name=value` of a key's text.
+std::string fieldOf(const std::string &key, const std::string &name) {
+  std::istringstream words(key);
+  for (std::string word; words >> word;) {
+    if (word.rfind(name + "=", 0) == 0) {
+      return word.substr(name.size() + 1);
+    }
+  }
+  throw std::runtime_error("the key '" + key + "' has no field '" + name + "'");
+}
 
 /// Replaces one `name=value` of a key's text.
 std::string withField(const std::string &key, const std::string &name, const std::string &value) {
@@ -87,6 +103,45 @@ Tensor shapeOnly(DType dtype, int64_t seqlen, int64_t dim, bool strided) {
   return Tensor(nullptr, dtype, {1, seqlen, 1, dim}, {seqlen * dim * step, dim * step, dim * step, step});
 }
 
+/// The key's `align` with what --align says in its place; --strided has been applied.
+std::string withAlign(const std::string &key, const std::vector<std::string> &given) {
+  std::map<std::string, std::string> classes;
+  std::istringstream items(fieldOf(key, "align"));
+  for (std::string item; std::getline(items, item, ',');) {
+    classes[item.substr(0, item.find(':'))] = item.substr(item.find(':') + 1);
+  }
+  std::set<std::string> named;
+  for (const std::string &item : given) {
+    const size_t colon = item.find(':');
+    const std::string tensor = colon == std::string::npos ? "" : item.substr(0, colon);
+    const std::string align = colon == std::string::npos ? item : item.substr(colon + 1);
+    const bool known = tensor.empty() || classes.count(tensor) != 0;
+    if (!known || (align != "a2" && align != "a4" && align != "a8" && align != "a16")) {
+      throw UsageError("--align is '" + item + "'; allowed: A or TENSOR:A with TENSOR one of q, k, v, out and A one of "
+                       "a2, a4, a8, a16");
+    }
+    if (!named.insert(tensor).second) {
+      throw UsageError("--align is given twice for " + (tensor.empty() ? "all tensors" : tensor));
+    }
+    for (const char *name : kTensors) {
+      // What names a tensor goes before what names none, wherever it stands.
+      const bool mine = tensor == name || (tensor.empty() && named.count(name) == 0);
+      if (mine && classes[name] == "strided") {
+        if (tensor.empty()) {
+          continue;
+        }
+        throw UsageError("--align names " + tensor + ", and so does --strided: rows of that tensor have no alignment");
+      }
+      classes[name] = mine ? align : classes[name];
+    }
+  }
+  std::string text;
+  for (const char *name : kTensors) {
+    text += (text.empty() ? "" : ",") + std::string(name) + ":" + classes[name];
+  }
+  return withField(key, "align", text);
+}
+
 Engine planningEngine(const EngineOptions &options) {
   try {
     return Engine(options);
@@ -108,16 +163,31 @@ std::string keyFromFlags(const CompileOptions &options) {
     throw UsageError("--even-n is true with --mask " + mask +
                      "; it changes code for --mask none only, where no mask ends the last block of keys");
   }
-  const DType dtype = kDTypes.at(options.dtype);
+  const bool gpu = options.target != "cpu";
+  if (gpu && !options.cpuLevel.empty()) {
+    throw UsageError("--cpu-level is given with --target " + options.target + "; it is for --target cpu");
+  }
+  if (!gpu && !options.align.empty()) {
+    throw UsageError("--align is given with --target cpu; code for a CPU depends on --strided only");
+  }
+  if (gpu && options.dtype == "f32") {
+    throw UsageError("--dtype is f32 with --target " + options.target + "; a GPU's kernels are for f16 and bf16");
+  }
+  checkScheduleKind(options.schedule, gpu);
+  const DType dtype = kDTypes.at(options.dtype.value_or(gpu ? "bf16" : "f32"));
   auto isStrided = [&](const char *name) {
     return std::find(options.strided.begin(), options.strided.end(), name) != options.strided.end();
   };
   const int64_t headDimV = options.headDimV.value_or(options.headDim);
   const int64_t seqlenK = options.seqlenQ;
-  const Tensor q = shapeOnly(dtype, options.seqlenQ, options.headDim, isStrided("q"));
-  const Tensor k = shapeOnly(dtype, seqlenK, options.headDim, isStrided("k"));
-  const Tensor v = shapeOnly(dtype, seqlenK, headDimV, isStrided("v"));
-  const Tensor out = shapeOnly(dtype, options.seqlenQ, headDimV, isStrided("out"));
+  auto tensor = [&](int64_t seqlen, int64_t dim, const char *name) {
+    const Tensor onCpu = shapeOnly(dtype, seqlen, dim, isStrided(name));
+    return gpu ? onCpu.onCuda(0) : onCpu;
+  };
+  const Tensor q = tensor(options.seqlenQ, options.headDim, "q");
+  const Tensor k = tensor(seqlenK, options.headDim, "k");
+  const Tensor v = tensor(seqlenK, headDimV, "v");
+  const Tensor out = tensor(options.seqlenQ, headDimV, "out");
 
   EngineOptions engineOptions;
   engineOptions.cacheDir = ""; // nothing is run, so nothing is worth looking for on disk
@@ -131,6 +201,9 @@ std::string keyFromFlags(const CompileOptions &options) {
   if (!options.schedule.empty()) {
     engineOptions.schedule = options.schedule;
   }
+  if (gpu) {
+    engineOptions.cudaTarget = options.target;
+  }
   const Engine engine = planningEngine(engineOptions);
   const std::vector<int32_t> glm = {0, 0};
   ForwardOptions forwardOptions;
@@ -141,6 +214,9 @@ std::string keyFromFlags(const CompileOptions &options) {
   } else if (mask == "glm_packed") {
     forwardOptions.glmMask = ConstTensor(glm.data(), {1, 2, 1});
   }
+  if (gpu && forwardOptions.glmMask.given()) { // its numbers are not read
+    forwardOptions.glmMask = forwardOptions.glmMask.onCuda(0);
+  }
   const Json steps = Json::parse(plan(q, k, v, out, forwardOptions)).at("steps");
   for (const Json &step : steps) {
     std::string key = step.at("key").get<std::string>();
@@ -150,6 +226,9 @@ std::string keyFromFlags(const CompileOptions &options) {
     key = withField(key, "evenM", options.evenM ? "1" : "0");
     if (!rowLimits) {
       key = withField(key, "evenN", options.evenN ? "1" : "0");
+    }
+    if (!options.align.empty()) {
+      key = withAlign(key, options.align);
     }
     if (!anyLevel) {
       return key;
@@ -241,8 +320,8 @@ void addCompileCommand(CLI::App &app) {
   command
       ->add_option("--emit", options->emit,
                    "Stage to print: the problem (attn), the tile program (tile), with its schedule applied (schedule), "
-                   "as vector code (vector), LLVM IR (llvm), or an object file (obj). Of a GPU key, which --key gives, "
-                   "nvvm, ptx and cubin take the place of vector and obj; none needs a GPU, cubin needs ptxas")
+                   "as vector code (vector), LLVM IR (llvm), or an object file (obj). For a GPU nvvm, ptx and cubin "
+                   "take the place of vector and obj; none needs a GPU, cubin needs ptxas")
       ->check(CLI::IsMember({"attn", "tile", "schedule", "vector", "nvvm", "llvm", "obj", "ptx", "cubin"}));
   command->add_option("-o,--output", options->output, "Write the stage to this file; - is standard output")
       ->type_name("FILE");
@@ -259,13 +338,18 @@ void addCompileCommand(CLI::App &app) {
     described.push_back(option);
     return option;
   };
+  describe(command->add_option("--target", options->target,
+                               "cpu, or a GPU: the architecture that machine code is for, ptx for any that the driver "
+                               "assembles for"))
+      ->check(CLI::IsMember({"cpu", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120", "ptx"}))
+      ->capture_default_str();
   describe(command->add_option("--kernel", options->kernel,
                                "forward, or row_limits: the program that turns packed GLM pairs into one limit a row"))
       ->check(CLI::IsMember({"forward", "row_limits"}))
       ->capture_default_str();
   describe(command->add_option("--dtype", options->dtype, "Element type of q, k, v and out"))
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-      ->capture_default_str();
+      ->default_str("f32; bf16 for a GPU, which has no f32");
   describe(command->add_option("--head-dim", options->headDim, "Head dim of q and k, 1 to 256"))
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -293,20 +377,28 @@ void addCompileCommand(CLI::App &app) {
       ->check(CLI::IsMember({"x86-64-v2", "x86-64-v3", "x86-64-v4"}))
       ->default_str("the best of this machine");
   describe(command->add_option("--schedule", options->schedule,
-                               "Schedule, such as kq:64x64:8x2: orientation, blocks, register tile"))
+                               "Schedule: orientation, blocks, and a register tile, such as kq:64x64:8x2, or for a GPU "
+                               "warps, such as qk:128x64:w4"))
       ->type_name("TEXT")
       ->default_str("the schedule table's choice");
   describe(command->add_option("--strided", options->strided,
                                "Tensors whose innermost stride is not 1, separated by commas"))
       ->delimiter(',')
       ->check(CLI::IsMember({"q", "k", "v", "out"}));
+  describe(command->add_option("--align", options->align,
+                               "For a GPU: bytes that every row is aligned to, a2, a4, a8 or a16, of all tensors, or "
+                               "as q:a8,k:a16 of some"))
+      ->delimiter(',')
+      ->type_name("A|TENSOR:A ...")
+      ->default_str("what contiguous tensors of these head dims have");
   command->footer("Examples:\n"
                   "  tilewright compile --emit tile --mask causal\n"
                   "  tilewright compile --dtype f16 --head-dim 80 --emit obj --timing -o kernel.o\n"
                   "  tilewright compile --print-key --mask glm_packed --even-m true --cpu-level x86-64-v3\n"
+                  "  tilewright compile --target sm_90 --head-dim 128 --mask causal --emit ptx\n"
                   "  tilewright compile --emit llvm --key \"$(tilewright compile --print-key --head-dim 40)\"\n");
   command->callback([options, command] {
-    for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided"}) {
+    for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided", "--align"}) {
       if (command->count(flag) != 0) {
         options->forwardOnly = flag;
       }

@@ -11,9 +11,8 @@ namespace tilewright::cli {
 
 namespace {
 
-/// Odd, so that no row is better aligned than its element type demands; long enough that a vector that runs over either
-/// end stays inside the allocation.
-constexpr int64_t kGuard = 1025;
+/// Long enough that a vector that runs over either end stays inside the allocation.
+constexpr int64_t kGuard = 1024;
 
 } // namespace
 
@@ -35,7 +34,7 @@ std::string_view layoutName(Layout layout) {
   return "broadcast";
 }
 
-HostTensor::HostTensor(DType dtype, const Shape &shape, Layout layout, bool mayBroadcast)
+HostTensor::HostTensor(DType dtype, const Shape &shape, Layout layout, bool mayBroadcast, int64_t shift)
     : dtype_(dtype), shape_(shape) {
   const auto [batch, seqlen, heads, dim] = shape;
   switch (layout) {
@@ -64,7 +63,7 @@ HostTensor::HostTensor(DType dtype, const Shape &shape, Layout layout, bool mayB
     const int64_t reach = std::max<int64_t>(shape[i] - 1, 0) * strides_[i];
     (reach < 0 ? below : above) += reach;
   }
-  origin_ = kGuard - below;
+  origin_ = kGuard + shift - below;
   storage_.resize(static_cast<size_t>(origin_ + above + 1 + kGuard) * elementBytes(dtype));
   for (size_t at = 0; at < storage_.size(); at += elementBytes(dtype)) {
     storeSentinel(dtype, storage_.data() + at);
@@ -88,10 +87,10 @@ void HostTensor::poison(int64_t a, int64_t b, int64_t c, int64_t d) {
   storeSentinel(dtype_, storage_.data() + byteOffset(a, b, c, d));
 }
 
-Tensor HostTensor::view(int rank) {
+Tensor HostTensor::viewIn(void *copy, int rank) const {
   const auto count = static_cast<size_t>(rank);
-  return Tensor(storage_.data() + byteOffset(0, 0, 0, 0), dtype_, std::span<const int64_t>(shape_.data(), count),
-                std::span<const int64_t>(strides_.data(), count));
+  return Tensor(static_cast<std::byte *>(copy) + byteOffset(0, 0, 0, 0), dtype_,
+                std::span<const int64_t>(shape_.data(), count), std::span<const int64_t>(strides_.data(), count));
 }
 
 std::optional<std::string> HostTensor::damagedSurroundings() const {

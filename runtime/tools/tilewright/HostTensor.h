@@ -32,8 +32,10 @@ class HostTensor {
 public:
   using Shape = std::array<int64_t, 4>;
 
-  /// Everything is sentinel at first. `mayBroadcast` is false for outputs.
-  HostTensor(DType dtype, const Shape &shape, Layout layout, bool mayBroadcast);
+  /// Everything is sentinel at first. `mayBroadcast` is false for outputs. The lowest element lies `shift` elements
+  /// after a multiple of 1024 from the start of the allocation, or of its copy on a device: 0 is as well aligned as the
+  /// strides are, 1 no better than the element type demands.
+  HostTensor(DType dtype, const Shape &shape, Layout layout, bool mayBroadcast, int64_t shift = 1);
 
   DType dtype() const { return dtype_; }
   const Shape &shape() const { return shape_; }
@@ -44,10 +46,13 @@ public:
   void poison(int64_t a, int64_t b, int64_t c, int64_t d);
 
   /// rank 4, or rank 3 with the last dimension (of size 1) dropped.
-  Tensor view(int rank = 4);
+  Tensor view(int rank = 4) { return viewIn(storage_.data(), rank); }
+  /// The same view of a copy of bytes() at another address.
+  Tensor viewIn(void *copy, int rank = 4) const;
 
-  /// Every byte of the allocation, for comparing two of them.
+  /// Every byte of the allocation, for comparing two of them and for copies.
   const std::vector<std::byte> &bytes() const { return storage_; }
+  std::vector<std::byte> &bytes() { return storage_; }
 
   /// The first element outside of the view that no longer holds the sentinel, in words.
   std::optional<std::string> damagedSurroundings() const;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <string>
 #include <tilewright/tilewright.hpp>
 
 namespace tilewright::cli {
@@ -19,13 +20,28 @@ void writeStdout(std::string_view text) {
   }
 }
 
+void checkScheduleKind(const std::string &schedule, bool gpu) {
+  const size_t colon = schedule.rfind(':');
+  if (colon == std::string::npos || colon + 1 == schedule.size()) {
+    return;
+  }
+  const bool ofGpu = schedule[colon + 1] == 'w';
+  if (ofGpu != gpu) {
+    throw UsageError("--schedule is '" + schedule + "', which is a " + (ofGpu ? "GPU" : "CPU") + "'s; " +
+                     (gpu ? "a GPU's ends in a number of warps, as in qk:128x64:w4"
+                          : "a CPU's ends in a register tile, as in kq:64x64:8x2"));
+  }
+}
+
 namespace {
 
 constexpr const char *kFooter =
-    "Exit status: 0 success; 1 the work failed; 2 the command line is wrong, or names something that does not exist.\n"
+    "Exit status: 0 success; 1 the work failed; 2 the command line is wrong, or names something that does not exist;\n"
+    "3 this machine lacks what the command needs, such as a GPU.\n"
     "\n"
     "Environment: TILEWRIGHT_CACHE_DIR, TILEWRIGHT_NUM_THREADS, TILEWRIGHT_CPU_LEVEL are defaults of the engine;\n"
-    "`tilewright info` shows what they amount to here.\n"
+    "TILEWRIGHT_PTXAS and TILEWRIGHT_NVRTC name the assembler of GPU kernels and the library that compiles the CUDA\n"
+    "reference. `tilewright info` shows what they amount to here.\n"
     "\n"
     "Examples:\n"
     "  tilewright info\n"
@@ -66,6 +82,8 @@ int run(int argc, char **argv) {
     return 2;
   } catch (const UsageError &error) {
     return fail(error.what(), 2);
+  } catch (const MissingError &error) {
+    return fail(error.what(), 3);
   } catch (const ReportedFailure &) {
     return 1;
   } catch (const Error &error) {

@@ -37,6 +37,10 @@ struct VerifyCase {
   /// Instead of random q and k: q is + and - this number in turn, k is 1. With head_dim 1 and scale 1, all logits of a
   /// row are equal and as large as the number, and the output is the mean of the visible values.
   std::optional<double> extreme;
+  /// Elements between the best aligned place and the tensors' lowest element. CPU kernels do not depend on it, and get
+  /// the worst; GPU kernels are made for an alignment.
+  int64_t shift = 1;
+  bool shiftShown = false; ///< in the name: the case is about it
   bool wantLse = true;
   bool quick = false; ///< part of --quick
 
@@ -56,6 +60,8 @@ struct VerifyCase {
 
 /// The grid, in the order in which it is run. No two cases have the same name.
 std::vector<VerifyCase> verifyGrid();
+/// The grid for a CUDA device: float16 and bfloat16, at most some 60 different kernels.
+std::vector<VerifyCase> cudaVerifyGrid();
 
 struct VerifyOutcome {
   double error = 0.0; ///< largest |out - reference|
@@ -63,13 +69,24 @@ struct VerifyOutcome {
   double lseError = 0.0;   ///< largest |lse - reference| over rows that see something
   double lseAllowed = 0.0; ///< at the row with the least room
   double milliseconds = 0.0;
+  /// With the CUDA reference only: the kernel's largest |out - CUDA reference|, and the CUDA reference's own error.
+  std::optional<double> deviceError, deviceReferenceError;
+  bool cudaFailed = false; ///< a driver call failed: if the device's context is lost, every later one will
   std::vector<std::string> failures; ///< empty: the case passed
 
   bool ok() const { return failures.empty(); }
 };
 
-/// Runs a case twice on the engine, and checks it. The data depends on `seed` and the case's name only.
-VerifyOutcome runVerifyCase(const Engine &engine, const VerifyCase &problem, uint64_t seed);
+/// Where a case runs.
+struct VerifyPlace {
+  const Engine *engine = nullptr;
+  std::optional<int> cuda = std::nullopt; ///< a device's number; none: the CPU
+  bool cudaReference = false; ///< also compute it with the CUDA reference
+};
+
+/// Runs a case twice on the engine, and checks it. The data depends on `seed` and the case's name only. Safe on several
+/// threads at once.
+VerifyOutcome runVerifyCase(const VerifyPlace &place, const VerifyCase &problem, uint64_t seed);
 
 } // namespace tilewright::cli
 

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `tilewright verify`: selects cases of the grid, runs them, prints the table.
+// `tilewright verify`: selects cases of the grid, runs them, prints the table. Cases for a CUDA device run on several
+// threads, since most of their time goes into compiling kernels and into the references on the CPU; a CPU case uses all
+// of the engine's threads by itself.
 #include "Commands.h"
 #include "VerifyCase.h"
 
 #include <algorithm>
+#include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
 #include <tilewright/tilewright.hpp>
 #include <unistd.h>
 #include <vector>
@@ -57,8 +66,173 @@ template <typename... Values> std::string format(const char *pattern, Values... 
   return text;
 }
 
-std::vector<VerifyCase> selectCases(const VerifyOptions &options) {
-  std::vector<VerifyCase> cases = verifyGrid();
+/// The number of the CUDA device that --device names; none: the CPU.
+std::optional<int> parseDevice(const std::string &text) {
+  if (text == "cpu") {
+    return std::nullopt;
+  }
+  if (text == "cuda") {
+    return 0;
+  }
+  const std::string prefix = "cuda:";
+  int number = 0;
+  const char *end = text.data() + text.size();
+  if (text.rfind(prefix, 0) == 0 && text.size() > prefix.size() && text[prefix.size()] != '-') {
+    auto [parsed, error] = std::from_chars(text.data() + prefix.size(), end, number);
+    if (error == std::errc() && parsed == end) {
+      return number;
+    }
+  }
+  throw UsageError("--device is '" + text + "'; allowed: cpu, cuda, cuda:N with the number N of a device");
+}
+
+struct CudaSetup {
+  std::string gpu;       ///< its name
+  bool reference = false; ///< NVRTC is there
+  std::string why;       ///< why it is not
+};
+
+/// Looks whether the device can be used, before anything is compiled for it.
+CudaSetup checkCuda(int device) {
+  const Json found = Json::parse(info());
+  const Json &cuda = found.at("devices").at("cuda");
+  const std::string name = "cuda:" + std::to_string(device);
+  if (!cuda.at("found").get<bool>()) {
+    throw MissingError("--device " + name + " needs an NVIDIA GPU and its driver (libcuda.so.1 of CUDA 12.0 or later), "
+                       "which this machine does not have: " + cuda.at("why").get<std::string>() +
+                       ". Without a GPU, `tilewright compile --target sm_90 --emit ptx` still compiles kernels for it");
+  }
+  const Json &devices = cuda.at("devices");
+  if (static_cast<size_t>(device) >= devices.size()) {
+    throw UsageError("--device is " + name + ", but there are " + std::to_string(devices.size()) +
+                     " CUDA devices, counted from 0");
+  }
+  const Json &mine = devices.at(static_cast<size_t>(device));
+  CudaSetup setup;
+  setup.gpu = mine.at("name").get<std::string>();
+  if (!mine.at("served").get<bool>()) {
+    throw MissingError("--device " + name + " is " + setup.gpu + " of compute capability " +
+                       mine.at("compute_capability").get<std::string>() + "; 8.0 or later is needed");
+  }
+  const Json &nvrtc = found.at("nvrtc");
+  setup.reference = nvrtc.at("found").get<bool>();
+  if (!setup.reference) {
+    setup.why = nvrtc.at("why").get<std::string>();
+    const char *named = std::getenv("TILEWRIGHT_NVRTC");
+    if (named != nullptr && *named != '\0') { // it was asked for
+      throw MissingError(setup.why);
+    }
+  }
+  return setup;
+}
+
+/// Has the CUDA reference compiled and loaded, once and not by every thread that needs it first; a fault of it ends the
+/// run before the first case.
+void warmCudaReference(int device) {
+  CudaMemory memory(device, 64);
+  const std::vector<char> zeros(memory.bytes(), 0);
+  memory.upload(zeros.data());
+  const Tensor inputs = Tensor(memory.data(), DType::BFloat16, {1, 1, 1, 1}).onCuda(device);
+  const Tensor out = Tensor(static_cast<char *>(memory.data()) + 32, DType::Float32, {1, 1, 1, 1}).onCuda(device);
+  cudaReferenceForward(inputs, inputs, inputs, out);
+  std::vector<char> result(memory.bytes());
+  memory.download(result.data());
+}
+
+/// Whether the device does no more work: an illegal access, say, ends a process's use of it.
+bool deviceIsLost(int device) {
+  try {
+    const char byte = 0;
+    CudaMemory(device, 1).upload(&byte);
+    return false;
+  } catch (const Error &) {
+    return true;
+  }
+}
+
+/// Computes outcomes, several at a time on a CUDA device, and hands them out in order.
+class Runner {
+public:
+  Runner(const VerifyPlace &place, const std::vector<VerifyCase> &cases, uint64_t seed, size_t threads)
+      : place_(place), cases_(cases), seed_(seed), outcomes_(cases.size()) {
+    try {
+      for (size_t i = 0; i < std::min(threads, cases.size()); ++i) {
+        threads_.emplace_back([this] { work(); });
+      }
+    } catch (...) {
+      stop();
+      throw;
+    }
+  }
+  ~Runner() { stop(); }
+  Runner(const Runner &) = delete;
+  Runner &operator=(const Runner &) = delete;
+
+  /// Waits for a case that was not asked for yet, or computes it here if there are no threads.
+  VerifyOutcome outcome(size_t i) {
+    if (threads_.empty()) {
+      return runVerifyCase(place_, cases_[i], seed_);
+    }
+    std::unique_lock<std::mutex> guard(lock_);
+    finished_.wait(guard, [&] { return outcomes_[i] || failure_; });
+    if (!outcomes_[i]) {
+      std::rethrow_exception(failure_);
+    }
+    return std::move(*outcomes_[i]);
+  }
+
+private:
+  void work() {
+    try {
+      for (size_t i; (i = next_.fetch_add(1)) < cases_.size();) {
+        VerifyOutcome outcome;
+        if (lost_.load()) {
+          outcome.error = std::numeric_limits<double>::infinity();
+          outcome.failures.push_back("not run: the device does no more work after a failure in another case; "
+                                     "--threads 1 shows which was the first");
+        } else {
+          outcome = runVerifyCase(place_, cases_[i], seed_);
+          if (outcome.cudaFailed && deviceIsLost(*place_.cuda)) {
+            lost_.store(true);
+          }
+        }
+        const std::lock_guard<std::mutex> guard(lock_);
+        outcomes_[i] = std::move(outcome);
+        finished_.notify_all();
+      }
+    } catch (...) {
+      const std::lock_guard<std::mutex> guard(lock_);
+      failure_ = std::current_exception();
+      finished_.notify_all();
+    }
+  }
+  void stop() {
+    next_.store(cases_.size());
+    for (std::thread &thread : threads_) {
+      thread.join();
+    }
+  }
+
+  const VerifyPlace place_;
+  const std::vector<VerifyCase> &cases_;
+  const uint64_t seed_;
+  std::mutex lock_; ///< of outcomes_ and failure_
+  std::condition_variable finished_;
+  std::vector<std::optional<VerifyOutcome>> outcomes_;
+  std::exception_ptr failure_;
+  std::atomic<size_t> next_{0};
+  std::atomic<bool> lost_{false};
+  std::vector<std::thread> threads_;
+};
+
+/// Cases side by side on a CUDA device: each compiles its kernel, which takes memory too.
+size_t cudaThreads(int given) {
+  constexpr unsigned most = 32;
+  return given > 0 ? static_cast<size_t>(given) : std::clamp(std::thread::hardware_concurrency(), 1u, most);
+}
+
+std::vector<VerifyCase> selectCases(const VerifyOptions &options, bool cuda) {
+  std::vector<VerifyCase> cases = cuda ? cudaVerifyGrid() : verifyGrid();
   std::erase_if(cases, [&](const VerifyCase &problem) {
     return (options.quick && !problem.quick) || problem.name().find(options.filter) == std::string::npos;
   });
@@ -86,13 +260,37 @@ Json rowOf(const VerifyCase &problem, const VerifyOutcome &outcome) {
           {"allowed", number(outcome.allowed)},
           {"lse_error", problem.wantLse ? number(outcome.lseError) : Json(nullptr)},
           {"lse_allowed", problem.wantLse ? number(outcome.lseAllowed) : Json(nullptr)},
+          {"cuda_reference_difference", outcome.deviceError ? number(*outcome.deviceError) : Json(nullptr)},
+          {"cuda_reference_error",
+           outcome.deviceReferenceError ? number(*outcome.deviceReferenceError) : Json(nullptr)},
           {"ms", outcome.milliseconds},
           {"ok", outcome.ok()},
           {"failures", outcome.failures}};
 }
 
+std::string tableLine(int width, const VerifyCase &problem, const VerifyOutcome &outcome, bool cuda) {
+  std::string line = format("%-*s %10.2e %10.2e", width, problem.name().c_str(), outcome.error, outcome.allowed);
+  if (cuda) {
+    line += outcome.deviceError ? format(" %10.2e", *outcome.deviceError) : format(" %10s", "-");
+  }
+  const std::string lse = problem.wantLse ? format("%.2e", outcome.lseError) : "-";
+  line += format(" %10s %9.3f %s\n", lse.c_str(), outcome.milliseconds, outcome.ok() ? "ok" : "FAIL");
+  for (const std::string &failure : outcome.failures) {
+    line += "    " + failure + "\n";
+  }
+  return line;
+}
+
+std::string tableHead(int width, bool cuda) {
+  return format("%-*s %10s %10s", width, "case", "error", "allowed") + (cuda ? format(" %10s", "to ref") : "") +
+         format(" %10s %9s\n", "lse error", "ms");
+}
+
 void runVerify(const VerifyOptions &options) {
-  const std::vector<VerifyCase> cases = selectCases(options);
+  const std::optional<int> device = parseDevice(options.device);
+  checkScheduleKind(options.schedule, device.has_value());
+  const std::vector<VerifyCase> cases = selectCases(options, device.has_value());
+  const CudaSetup setup = device ? checkCuda(*device) : CudaSetup();
   EngineOptions engineOptions;
   engineOptions.numThreads = options.threads;
   if (options.noCache) {
@@ -103,40 +301,42 @@ void runVerify(const VerifyOptions &options) {
   }
   const Engine engine(engineOptions);
 
+  if (setup.reference) {
+    warmCudaReference(*device);
+  }
+
   int width = 4;
   for (const VerifyCase &problem : cases) {
     width = std::max(width, static_cast<int>(problem.name().size()));
   }
   if (!options.json) {
-    writeStdout(format("%-*s %10s %10s %10s %9s\n", width, "case", "error", "allowed", "lse error", "ms"));
+    writeStdout(tableHead(width, device.has_value()));
   }
   Progress progress;
   Json rows = Json::array();
   size_t failed = 0;
   const auto start = std::chrono::steady_clock::now();
+  Runner runner({&engine, device, setup.reference}, cases, options.seed, device ? cudaThreads(options.threads) : 0);
   for (size_t i = 0; i < cases.size(); ++i) {
     const VerifyCase &problem = cases[i];
     progress.show(i, cases.size(), problem.name());
-    const VerifyOutcome outcome = runVerifyCase(engine, problem, options.seed);
+    const VerifyOutcome outcome = runner.outcome(i);
     progress.clear();
     failed += outcome.ok() ? 0 : 1;
     if (options.json) {
       rows.push_back(rowOf(problem, outcome));
-      continue;
+    } else {
+      writeStdout(tableLine(width, problem, outcome, device.has_value()));
     }
-    const std::string lse = problem.wantLse ? format("%.2e", outcome.lseError) : "-";
-    std::string line = format("%-*s %10.2e %10.2e %10s %9.3f %s\n", width, problem.name().c_str(), outcome.error,
-                              outcome.allowed, lse.c_str(), outcome.milliseconds, outcome.ok() ? "ok" : "FAIL");
-    for (const std::string &failure : outcome.failures) {
-      line += "    " + failure + "\n";
-    }
-    writeStdout(line);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const TwStats stats = engine.stats();
 
   if (options.json) {
+    const Json reference = setup.reference ? Json("compared") : Json("skipped: " + setup.why);
     const Json result = {{"device", options.device},
+                         {"gpu", device ? Json(setup.gpu) : Json(nullptr)},
+                         {"cuda_reference", device ? reference : Json(nullptr)},
                          {"seed", options.seed},
                          {"schedule", options.schedule.empty() ? Json(nullptr) : Json(options.schedule)},
                          {"passed", cases.size() - failed},
@@ -152,6 +352,10 @@ void runVerify(const VerifyOptions &options) {
         format("%zu cases, %zu ok, %zu failed in %.1f s; %llu kernels compiled in %.1f s, %llu from the cache\n",
                cases.size(), cases.size() - failed, failed, seconds, static_cast<unsigned long long>(stats.compiles),
                stats.compile_ms / 1e3, static_cast<unsigned long long>(stats.disk_hits)));
+    if (device) {
+      writeStdout(setup.gpu + ", compared with the float64 reference" +
+                  (setup.reference ? " and the CUDA reference\n" : "; CUDA reference SKIPPED: " + setup.why + "\n"));
+    }
   }
   if (failed != 0) {
     throw ReportedFailure();
@@ -163,8 +367,8 @@ void runVerify(const VerifyOptions &options) {
 void addVerifyCommand(CLI::App &app) {
   CLI::App *command = app.add_subcommand("verify", "Check generated kernels on this machine against float64 attention");
   auto options = std::make_shared<VerifyOptions>();
-  command->add_option("--device", options->device, "Where the kernels run; this build has cpu only")
-      ->check(CLI::IsMember({"cpu"}))
+  command->add_option("--device", options->device, "Where the kernels run: cpu, cuda or cuda:N")
+      ->type_name("DEVICE")
       ->capture_default_str();
   command->add_flag("--quick", options->quick, "A selection of the grid: every feature, some seconds");
   command->add_flag("--json", options->json, "Print JSON with every row, after the last case");
@@ -175,7 +379,10 @@ void addVerifyCommand(CLI::App &app) {
       ->add_option("--schedule", options->schedule, "Run every forward kernel with this schedule, such as kq:64x64:8x2")
       ->type_name("TEXT")
       ->default_str("the schedule table's choice");
-  command->add_option("--threads", options->threads, "Threads; 0: $TILEWRIGHT_NUM_THREADS, else this process's CPUs")
+  command
+      ->add_option("--threads", options->threads,
+                   "Threads; 0: $TILEWRIGHT_NUM_THREADS, else this process's CPUs. For a CUDA device: cases side by "
+                   "side; 0: this process's CPUs")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_flag("--no-cache", options->noCache, "Compile every kernel afresh, leave the disk cache alone");
@@ -185,13 +392,21 @@ void addVerifyCommand(CLI::App &app) {
       "own type, plus one unit in the last place; the log-sum-exp agrees; both runs have equal bits; nothing\n"
       "around the outputs was written; and nothing around the inputs, where all is NaN, was used.\n"
       "\n"
+      "On a CUDA device (compute capability 8.0 or later) the grid is one of float16 and bfloat16, and each\n"
+      "kernel is compared with the CUDA reference as well: plain CUDA C++ in float32, compiled by NVRTC. The\n"
+      "column `to ref` is the largest difference to it; the same error is allowed. Where NVRTC is not found\n"
+      "(TILEWRIGHT_NVRTC names its library) this is skipped, and the last line says so. `ms` includes the copy\n"
+      "of the output to the host. Exit status 3: there is no such GPU or driver here.\n"
+      "\n"
       "A case's name: type, batch, seqlen_q[xseqlen_k], heads[/heads_k], head_dim[/head_dim_v], mask[:note],\n"
-      "then what is unusual: alignment, layout, scale, range of q and k.\n"
+      "then what is unusual: alignment, layout, elements between a 16-byte boundary and the tensors (shift),\n"
+      "scale, range of q and k.\n"
       "\n"
       "Examples:\n"
       "  tilewright verify --quick\n"
       "  tilewright verify --filter glm_packed --seed 7\n"
       "  tilewright verify --filter 'bf16 b1 s300x200' --schedule qk:64x64:8x2 --threads 1\n"
+      "  tilewright verify --device cuda:0\n"
       "  tilewright verify --json > verify.json\n");
   command->callback([options] { runVerify(*options); });
 }

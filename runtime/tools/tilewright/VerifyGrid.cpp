@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <random>
 #include <set>
+#include <span>
 #include <sstream>
 #include <utility>
 
@@ -17,13 +19,19 @@ namespace tilewright::cli {
 
 namespace {
 
-constexpr DType kTypes[] = {DType::Float32, DType::Float16, DType::BFloat16};
-
-DType rotateType(size_t index) { return kTypes[index % std::size(kTypes)]; }
-
 class GridBuilder {
 public:
-  void add(const VerifyCase &problem) {
+  explicit GridBuilder(bool cuda) : cuda_(cuda) {}
+
+  bool cuda() const { return cuda_; }
+  std::span<const DType> types() const { return std::span(kTypes).subspan(cuda_ ? 1 : 0); }
+  DType rotateType(size_t index) const { return types()[index % types().size()]; }
+  /// The one that --quick has most cases of.
+  DType mainType() const { return cuda_ ? DType::BFloat16 : DType::Float32; }
+
+  void add(VerifyCase problem, std::optional<int64_t> shift = std::nullopt) {
+    problem.shift = shift.value_or(cuda_ ? 0 : 1);
+    problem.shiftShown = shift.has_value();
     if (names_.insert(problem.name()).second) {
       cases_.push_back(problem);
     } else if (problem.quick) { // already there from a block of the full grid
@@ -35,6 +43,8 @@ public:
   std::vector<VerifyCase> take() { return std::move(cases_); }
 
 private:
+  static constexpr DType kTypes[] = {DType::Float32, DType::Float16, DType::BFloat16};
+  const bool cuda_;
   std::vector<VerifyCase> cases_;
   std::set<std::string> names_;
 };
@@ -103,18 +113,20 @@ void addHeadDims(GridBuilder &grid) {
   constexpr int64_t dims[] = {1, 3, 40, 64, 72, 80, 96, 128, 192, 256};
   constexpr std::pair<int64_t, int64_t> unequal[] = {{64, 128}, {128, 64}, {192, 128}, {40, 72}, {3, 1}, {1, 256}};
   // One type for each head dim, so that --quick compiles each of them once and every type several times.
-  for (size_t t = 0; t < std::size(kTypes); ++t) {
+  for (size_t t = 0; t < grid.types().size(); ++t) {
     size_t index = 0;
     auto addOne = [&](int64_t headDim, int64_t headDimV) {
       VerifyCase problem;
-      problem.dtype = kTypes[t];
+      problem.dtype = grid.types()[t];
       setSelf(problem, 100);
       problem.headDim = headDim;
       problem.headDimV = headDimV;
-      setMask(problem, kMasks[(index + t) % std::size(kMasks)]);
-      problem.quick = index % std::size(kTypes) == t;
+      setMask(problem, kMasks[(grid.cuda() ? index / 2 : index + t) % std::size(kMasks)]);
+      problem.quick = index % grid.types().size() == t;
       ++index;
-      grid.add(problem);
+      if (problem.quick || !grid.cuda()) { // a GPU kernel each takes longer to compile
+        grid.add(problem);
+      }
     };
     for (int64_t dim : dims) {
       addOne(dim, dim);
@@ -147,17 +159,17 @@ void addLengthPair(GridBuilder &grid, DType dtype, int64_t seqlenQ, int64_t seql
 void addLengths(GridBuilder &grid) {
   size_t index = 0;
   for (int64_t length : {0, 1, 17, 63, 64, 65, 127, 128, 200, 300}) {
-    addLengthPair(grid, rotateType(index++), length, length, false);
+    addLengthPair(grid, grid.rotateType(index++), length, length, false);
   }
   constexpr std::pair<int64_t, int64_t> cross[] = {{1, 17},   {17, 1},   {63, 65},   {65, 63},   {1, 300},  {300, 1},
                                                    {64, 127}, {127, 64}, {200, 300}, {300, 200}, {17, 200}, {200, 17},
                                                    {0, 64},   {64, 0},   {128, 64},  {64, 128}};
   for (auto [seqlenQ, seqlenK] : cross) {
-    addLengthPair(grid, rotateType(index++), seqlenQ, seqlenK, false);
+    addLengthPair(grid, grid.rotateType(index++), seqlenQ, seqlenK, false);
   }
   // The quick ones share one type, so that all of them together need few kernels.
   for (auto [seqlenQ, seqlenK] : {std::pair<int64_t, int64_t>{64, 64}, {65, 300}, {300, 127}, {64, 0}}) {
-    addLengthPair(grid, DType::Float32, seqlenQ, seqlenK, true);
+    addLengthPair(grid, grid.mainType(), seqlenQ, seqlenK, true);
   }
 }
 
@@ -171,7 +183,7 @@ void addBreakPoints(GridBuilder &grid) {
       }
       for (int64_t point : {int64_t{0}, int64_t{1}, int64_t{63}, int64_t{64}, int64_t{65}, seqlenK - 1, seqlenK}) {
         VerifyCase problem;
-        problem.dtype = rotateType(index++);
+        problem.dtype = grid.rotateType(index++);
         problem.seqlenQ = seqlenQ;
         problem.seqlenK = seqlenK;
         problem.topLeft = topLeft;
@@ -182,6 +194,7 @@ void addBreakPoints(GridBuilder &grid) {
   }
   for (int64_t point : {0, 200}) {
     VerifyCase problem;
+    problem.dtype = grid.mainType();
     problem.quick = true;
     setSelf(problem, 200);
     setBreak(problem, point, "p=" + std::to_string(point));
@@ -218,7 +231,7 @@ void addPairLists(GridBuilder &grid) {
   for (auto [seqlenQ, seqlenK] : lengths) {
     for (const auto &[note, pairs] : pairLists(seqlenK)) {
       VerifyCase problem;
-      problem.dtype = rotateType(index++);
+      problem.dtype = grid.rotateType(index++);
       problem.seqlenQ = seqlenQ;
       problem.seqlenK = seqlenK;
       problem.batch = seqlenQ == seqlenK ? 1 : 3;
@@ -226,7 +239,7 @@ void addPairLists(GridBuilder &grid) {
       setPairs(problem, pairs, note);
       grid.add(problem);
       if (seqlenQ == seqlenK) {
-        problem.dtype = DType::Float32;
+        problem.dtype = grid.mainType();
         problem.quick = true;
         grid.add(problem);
       }
@@ -237,7 +250,7 @@ void addPairLists(GridBuilder &grid) {
 void addLayouts(GridBuilder &grid) {
   size_t index = 0;
   for (Layout layout : {Layout::Bhsd, Layout::Packed, Layout::Strided, Layout::Reversed, Layout::Broadcast}) {
-    for (DType dtype : kTypes) {
+    for (DType dtype : grid.types()) {
       for (MaskKind mask : {MaskKind::None, kMasks[1 + index % 3]}) {
         VerifyCase problem;
         problem.dtype = dtype;
@@ -259,7 +272,7 @@ void addLayouts(GridBuilder &grid) {
 void addGroupedHeads(GridBuilder &grid) {
   constexpr std::pair<int64_t, int64_t> heads[] = {{4, 2}, {8, 1}, {6, 3}};
   for (auto [headsQ, headsK] : heads) {
-    for (DType dtype : kTypes) {
+    for (DType dtype : grid.types()) {
       for (MaskKind mask : {MaskKind::Causal, MaskKind::GlmPacked}) {
         VerifyCase problem;
         problem.dtype = dtype;
@@ -269,7 +282,7 @@ void addGroupedHeads(GridBuilder &grid) {
         problem.seqlenQ = 100;
         problem.seqlenK = 130;
         setMask(problem, mask);
-        problem.quick = dtype == DType::Float32 && headsK != 3;
+        problem.quick = dtype == grid.mainType() && headsK != 3;
         grid.add(problem);
       }
     }
@@ -286,7 +299,7 @@ void haveManyHeads(VerifyCase &problem) {
 
 void addScales(GridBuilder &grid) {
   constexpr std::pair<double, double> settings[] = {{0.0, 1.0}, {1.0, 1.0}, {30.0, 1.0}, {100.0, 1.0}, {0.125, 20.0}};
-  for (DType dtype : kTypes) {
+  for (DType dtype : grid.types()) {
     for (MaskKind mask : {MaskKind::None, MaskKind::Causal}) {
       for (auto [scale, amplitude] : settings) {
         VerifyCase problem;
@@ -296,7 +309,7 @@ void addScales(GridBuilder &grid) {
         setMask(problem, mask);
         problem.scale = scale;
         problem.amplitude = amplitude;
-        problem.quick = dtype == DType::Float32 && mask == MaskKind::Causal && scale != 1.0;
+        problem.quick = dtype == grid.mainType() && mask == MaskKind::Causal && scale != 1.0;
         grid.add(problem);
       }
     }
@@ -305,7 +318,7 @@ void addScales(GridBuilder &grid) {
 
 /// NaN and infinity in a key that some rows see and others do not.
 void addPoisonedKeys(GridBuilder &grid) {
-  for (DType dtype : kTypes) {
+  for (DType dtype : grid.types()) {
     for (MaskKind mask : {MaskKind::Causal, MaskKind::GlmBreak, MaskKind::GlmPacked}) {
       for (double value : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
         VerifyCase problem;
@@ -313,7 +326,7 @@ void addPoisonedKeys(GridBuilder &grid) {
         setSelf(problem, 200);
         setMask(problem, mask);
         problem.poisonedKey = value;
-        problem.quick = dtype == DType::Float32 && (std::isnan(value) || mask == MaskKind::Causal);
+        problem.quick = dtype == grid.mainType() && (std::isnan(value) || mask == MaskKind::Causal);
         grid.add(problem);
       }
     }
@@ -323,6 +336,9 @@ void addPoisonedKeys(GridBuilder &grid) {
 /// Logits at the end of float32's range, where one more factor would overflow.
 void addExtremes(GridBuilder &grid) {
   for (DType dtype : {DType::Float32, DType::BFloat16}) {
+    if (dtype != grid.mainType() && grid.cuda()) {
+      continue;
+    }
     for (double size : {1e38, 3.2e38}) {
       for (MaskKind mask : {MaskKind::None, MaskKind::Causal}) {
         VerifyCase problem;
@@ -335,7 +351,7 @@ void addExtremes(GridBuilder &grid) {
         problem.extreme = size;
         // Logits beyond float32's maximum / log2(e) are clamped (semantics A1), and the LSE with them.
         problem.wantLse = size < 2e38;
-        problem.quick = dtype == DType::Float32 && mask == MaskKind::None;
+        problem.quick = dtype == grid.mainType() && mask == MaskKind::None;
         grid.add(problem);
       }
     }
@@ -344,7 +360,7 @@ void addExtremes(GridBuilder &grid) {
 
 /// Many blocks in both directions, several programs a thread.
 void addLong(GridBuilder &grid) {
-  for (DType dtype : kTypes) {
+  for (DType dtype : grid.types()) {
     VerifyCase problem;
     problem.dtype = dtype;
     setSelf(problem, 1000);
@@ -355,6 +371,23 @@ void addLong(GridBuilder &grid) {
     problem.seqlenK = 1100;
     setMask(problem, MaskKind::GlmBreak);
     grid.add(problem);
+  }
+}
+
+/// Rows that are aligned to 2, 4 and 8 bytes: other copies to shared memory than for 16, which all other cases have
+/// whose head dim allows it.
+void addShifts(GridBuilder &grid) {
+  for (int64_t shift : {1, 2, 4}) {
+    for (auto [headDim, mask] : {std::pair{int64_t{64}, MaskKind::Causal}, {int64_t{128}, MaskKind::None}}) {
+      VerifyCase problem;
+      problem.dtype = grid.mainType();
+      problem.seqlenQ = 130;
+      problem.seqlenK = 200;
+      problem.headDim = problem.headDimV = headDim;
+      setMask(problem, mask);
+      problem.quick = shift == 1;
+      grid.add(problem, shift);
+    }
   }
 }
 
@@ -419,6 +452,9 @@ std::string VerifyCase::name() const {
   if (layout != Layout::Bshd) {
     text << ' ' << layoutName(layout);
   }
+  if (shiftShown) {
+    text << " shift=" << shift;
+  }
   if (scale) {
     text << " scale=" << *scale;
   }
@@ -434,8 +470,10 @@ std::string VerifyCase::name() const {
   return text.str();
 }
 
-std::vector<VerifyCase> verifyGrid() {
-  GridBuilder grid;
+namespace {
+
+std::vector<VerifyCase> buildGrid(bool cuda) {
+  GridBuilder grid(cuda);
   addHeadDims(grid);
   addLengths(grid);
   addBreakPoints(grid);
@@ -446,7 +484,16 @@ std::vector<VerifyCase> verifyGrid() {
   addPoisonedKeys(grid);
   addExtremes(grid);
   addLong(grid);
+  if (cuda) {
+    addShifts(grid);
+  }
   return grid.take();
 }
+
+} // namespace
+
+std::vector<VerifyCase> verifyGrid() { return buildGrid(false); }
+
+std::vector<VerifyCase> cudaVerifyGrid() { return buildGrid(true); }
 
 } // namespace tilewright::cli

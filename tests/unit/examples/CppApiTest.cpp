@@ -8,6 +8,7 @@
 #include <string>
 #include <tilewright/tilewright.hpp>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -215,6 +216,27 @@ TEST(CppCompile, KeysAreCanonicalAndCompile) {
                                                                               "ELF"));
   EXPECT_EQ(errorOf([&] { tilewright::compile(text, "ptx"); }).argument(), "stage");
   EXPECT_EQ(errorOf([] { tilewright::canonicalKey("backward"); }).argument(), "key");
+}
+
+TEST(CppCuda, MemoryGoesThereAndBackOrTheErrorSaysWhyNot) {
+  try {
+    tilewright::CudaMemory memory(0, sizeof(int64_t));
+    const int64_t sent = 42;
+    int64_t received = 0;
+    memory.upload(&sent);
+    const tilewright::CudaMemory moved = std::move(memory);
+    moved.download(&received);
+    EXPECT_EQ(received, sent);
+    EXPECT_EQ(memory.data(), nullptr);
+  } catch (const tilewright::Error &error) {
+    EXPECT_TRUE(error.status() == TW_UNSUPPORTED || error.argument() == "device") << error.what();
+  }
+}
+
+TEST(CppCuda, TheReferenceRefusesCpuTensors) {
+  std::vector<float> data(8, 1.0f);
+  const Tensor tensor(data.data(), {1, 1, 1, 8});
+  EXPECT_EQ(errorOf([&] { tilewright::cudaReferenceForward(tensor, tensor, tensor, tensor); }).argument(), "q");
 }
 
 TEST(CppInfo, SupportMatrixIsATable) {

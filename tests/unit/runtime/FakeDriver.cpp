@@ -155,6 +155,14 @@ const DriverApi kTable = {
       return result == kSuccess ? allocate(memory, bytes) : result;
     },
     .memFree = [](DevicePointer memory) { called("MemFree"); return release(memory); },
+    .memcpyHtoD = [](DevicePointer to, const void *from, size_t bytes) {
+      std::memcpy(reinterpret_cast<void *>(to), from, bytes);
+      return called("MemcpyHtoD");
+    },
+    .memcpyDtoH = [](void *to, DevicePointer from, size_t bytes) {
+      std::memcpy(to, reinterpret_cast<const void *>(from), bytes);
+      return called("MemcpyDtoH");
+    },
     .memPoolCreate = [](MemoryPool *pool, const MemoryPoolProps *props) {
       *pool = FakeDriver::poolOf(props->locationId);
       return called("MemPoolCreate");

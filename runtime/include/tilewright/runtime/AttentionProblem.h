@@ -63,12 +63,14 @@ enum class Purpose : uint8_t {
   Run,      ///< a kernel reads and writes the tensors
   Plan,     ///< shapes only; no data pointer is looked at, no GLM value is checked
   BlockMap, ///< as Plan, but the GLM mask's values are read and checked
-  Reference ///< as Run; float64 is allowed
+  Reference, ///< as Run; float64 is allowed
+  CudaReference ///< as Run, on a CUDA device; out is float32
 };
 
 /// All tensors lie on one device. On CUDA the numbers of a GLM mask are not read, so they are not checked: kernels
 /// clamp them to [0, seqlen_k] (semantics A4). For Purpose::BlockMap, which reads them, the mask lies on the CPU even
-/// where the other tensors do not. Purpose::Reference takes CPU tensors only.
+/// where the other tensors do not. Purpose::Reference takes CPU tensors only,
+/// Purpose::CudaReference tensors of a CUDA device only.
 ///
 /// Checks everything (semantics A1, A2, A4, A8, A11) before anything is compiled or written. Throws Error with
 /// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed.

@@ -33,6 +33,10 @@ inline constexpr uint16_t kPtxOnly = kPtxOnlySm;
 /// and otherwise PTX with schedules for the least shared memory that any known GPU has.
 std::optional<uint16_t> smOf(int major, int minor);
 
+/// KernelKey::sm of "sm_90" or "ptx"; nothing if it is none of kGpuSms. gpuTargetNames() lists what it knows.
+std::optional<uint16_t> parseGpuTarget(std::string_view text);
+std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
+
 /// Canonical text, which parses back to the same key (fields in this order; `build` last):
 ///   forward target=cpu:x86-64-v4 dtype=bf16 headDim=64 headDimV=64 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a2,k:a2,v:a2,out:a2 schedule=kq:64x64:8x2 build=0123456789abcdef

@@ -42,7 +42,8 @@ struct PlanOptions {
   CpuLevel level = CpuLevel::X86_64_v2;
   /// For every forward kernel of its kind of target (with warps: CUDA, without: CPU); otherwise the table's choice.
   std::optional<kernels::Schedule> schedule;
-  uint16_t sm = 0; ///< KernelKey::sm of CUDA problems; not read for others
+  /// KernelKey::sm of CUDA problems; not read for others. Of an engine's options: 0 is each device's own.
+  uint16_t sm = 0;
 };
 
 /// Programs of a CUDA launch: the x extent of a grid.
