@@ -51,6 +51,8 @@ public:
   std::vector<runtime::cuda::Context> contexts; ///< the stack; the last is current
   std::map<std::string, runtime::cuda::Result> failures;
   std::string log;           ///< what a failing module load says
+  /// Images that hold the text are refused with the code.
+  std::map<std::string, runtime::cuda::Result> refusedImages;
   int captureStatus = 0;     ///< of every stream
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
   size_t liveAllocations = 0;
