@@ -45,7 +45,9 @@ tw_test_packages=(
 )
 
 # The Python side. scikit-build-core and wheel build the wheel; apache-tvm-ffi and numpy are what it needs at run time;
-# ml_dtypes is NumPy's bfloat16; matplotlib draws the demo's picture; pytest runs tests/python.
+# ml_dtypes is NumPy's bfloat16; matplotlib draws the demo's picture; pytest runs tests/python. nvidia-nvptxcompiler is
+# a static library, linked into build/lib/libtilewright_ptx.so: the oldest release there is, because machine code of a
+# later CUDA release than the driver's may be refused. README.md in this folder says under which terms.
 tw_requirements=(
   'scikit-build-core>=1.1,<2'
   'wheel>=0.40'
@@ -54,6 +56,7 @@ tw_requirements=(
   'ml_dtypes>=0.5,<1'
   'matplotlib>=3.8,<4'
   'pytest>=8,<10'
+  'nvidia-nvptxcompiler==13.0.88'
 )
 
 # --- Messages ----------------------------------------------------------------------------------------------------

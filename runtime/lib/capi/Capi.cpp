@@ -90,11 +90,29 @@ nlohmann::ordered_json cudaJson() {
   return json;
 }
 
+nlohmann::ordered_json assemblerJson() {
+  const AssemblerInfo info = gpuAssembler();
+  nlohmann::ordered_json json;
+  json["found"] = info.found;
+  if (!info.file.empty()) {
+    json["kind"] = info.inProcess ? "NVIDIA's PTX compiler in this process" : "ptxas";
+    json["file"] = info.file;
+  }
+  if (!info.version.empty()) {
+    json["cuda"] = info.version;
+  }
+  if (!info.why.empty()) {
+    json["why"] = info.why;
+  }
+  return json;
+}
+
 nlohmann::ordered_json infoJson(TwEngine *handle) {
   nlohmann::ordered_json json;
   json["version"] = tw_version();
   json["build_id"] = buildId();
   json["llvm"] = llvmVersion();
+  json["gpu_assembler"] = assemblerJson();
 
   nlohmann::ordered_json cpu;
   const std::optional<CpuLevel> host = hostCpuLevel();

@@ -5,6 +5,8 @@
 #include "Devices.h"
 #include "tilewright/runtime/Engine.h"
 
+#include <cstdio>
+
 using namespace tilewright;
 using namespace tilewright::runtime;
 
@@ -31,6 +33,64 @@ PlanOptions Engine::planOptions(const AttentionProblem &problem) const {
   return options;
 }
 
+struct Engine::CudaLaunch {
+  const cuda::CudaKernel *kernel;
+  cuda::Function function;
+};
+
+Plan Engine::plan(const AttentionProblem &problem) const {
+  Plan plan = makePlan(problem, planOptions(problem));
+  if (problem.device == TW_DEVICE_CUDA) {
+    adaptKeys(plan, problem.deviceIndex);
+  }
+  return plan;
+}
+
+void Engine::adaptKeys(Plan &plan, int device) const {
+  static_assert(cuda::kMaxDevices <= 64, "a bit of ptxDevices_ for each");
+  if (device >= 0 && device < cuda::kMaxDevices && (ptxDevices_.load(std::memory_order_acquire) >> device & 1) != 0) {
+    for (size_t i = 0; i < plan.stepCount; ++i) {
+      plan.steps[i].key.sm = kPtxOnly; // the schedule stays the one that was chosen for the device's SM
+    }
+  }
+}
+
+Engine::CudaLaunch Engine::loadOn(const cuda::DeviceInfo &device, const KernelKey &key) {
+  // Every kernel of a GPU key is a CudaKernel: see load() in Engine.cpp.
+  const auto &kernel = static_cast<const cuda::CudaKernel &>(obtain(key));
+  std::string refusal;
+  try {
+    return {&kernel, kernel.load(device)};
+  } catch (const cuda::CudaError &error) {
+    if (!kernel.isMachineCode() || !cuda::refusesImage(error)) {
+      throw;
+    }
+    refusal = error.what();
+  }
+  KernelKey ptxKey = key;
+  ptxKey.sm = kPtxOnly;
+  CudaLaunch launch{};
+  const std::string before = "; before that, the driver refused the kernel's machine code: ";
+  try {
+    launch.kernel = static_cast<const cuda::CudaKernel *>(&obtain(ptxKey));
+    launch.function = launch.kernel->load(device);
+  } catch (const cuda::CudaError &error) {
+    throw cuda::CudaError(error.status(), error.what() + before + refusal, error.expression(), error.code(),
+                          error.codeName(), error.device(), error.stream());
+  } catch (const Error &error) {
+    throw Error(error.status(), error.what() + before + refusal, error.argument());
+  }
+  const uint64_t bit = uint64_t{1} << device.ordinal;
+  if ((ptxDevices_.fetch_or(bit, std::memory_order_acq_rel) & bit) == 0) {
+    std::fprintf(stderr,
+                 "tilewright: the driver of cuda:%d refuses machine code of the assembler's CUDA release, so kernels "
+                 "go to it as PTX, which it assembles in every process; a later driver, or an older assembler in "
+                 "TILEWRIGHT_PTXAS, avoids that: %s\n",
+                 device.ordinal, refusal.c_str());
+  }
+  return launch;
+}
+
 void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers &pointers, void *callersStream) {
   const cuda::DeviceInfo &device = cuda::device(problem.deviceIndex);
   const auto stream = static_cast<cuda::Stream>(callersStream);
@@ -41,15 +101,11 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   if (plan.stepCount == 0) {
     return;
   }
+  adaptKeys(plan, device.ordinal);
   const cuda::ContextScope context(device);
 
-  struct Launch {
-    const cuda::CudaKernel *kernel;
-    cuda::Function function;
-  };
-  std::array<Launch, std::tuple_size_v<decltype(plan.steps)>> launches{};
+  std::array<CudaLaunch, std::tuple_size_v<decltype(plan.steps)>> launches{};
   auto known = [&](const Step &step) {
-    // Every kernel of a GPU key is a CudaKernel: see load() in Engine.cpp.
     auto *kernel = static_cast<const cuda::CudaKernel *>(find(step.key));
     return kernel != nullptr && kernel->find(device) != nullptr;
   };
@@ -62,8 +118,7 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
     }
   }
   for (size_t i = 0; i < plan.stepCount; ++i) {
-    const auto &kernel = static_cast<const cuda::CudaKernel &>(obtain(plan.steps[i].key));
-    launches[i] = {&kernel, kernel.load(device)};
+    launches[i] = loadOn(device, plan.steps[i].key);
   }
 
   cuda::Workspace workspace(device, stream, plan.workspaceBytes);

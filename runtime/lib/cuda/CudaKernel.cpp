@@ -109,6 +109,18 @@ void CudaKernel::launch(const DeviceInfo &device, Function function, std::span<c
   }
 }
 
+bool cuda::refusesImage(const CudaError &error) {
+  switch (error.code()) {
+  case kErrorInvalidImage:
+  case kErrorNoBinaryForGpu:
+  case kErrorUnsupportedPtx:
+  case kErrorInvalidSource:
+    return true;
+  default:
+    return false;
+  }
+}
+
 bool cuda::isCapturing(const DeviceInfo &device, Stream stream) {
   int status = kCaptureNone;
   const Result result = driver().streamIsCapturing(stream, &status);

@@ -31,6 +31,9 @@ public:
   /// really takes; CudaError with the driver's log if it refuses the code.
   Function load(const DeviceInfo &device) const;
 
+  /// Machine code of one SM; false: PTX, which the driver assembles.
+  bool isMachineCode() const { return artifact_.format == CodeFormat::Cubin; }
+
   /// Queues `programs` blocks (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32.
   void launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots, int64_t programs,
               Stream stream) const;
@@ -41,6 +44,10 @@ private:
   const Artifact artifact_;
   mutable std::array<std::atomic<Function>, kMaxDevices> functions_{};
 };
+
+/// Whether a failed load says that the code's form is not for this driver or GPU: code of a CUDA release later than the
+/// driver's. Others (memory, a lost device) say nothing about the code.
+bool refusesImage(const CudaError &error);
 
 /// Whether the stream is being captured into a graph, or may not be asked because another one is.
 bool isCapturing(const DeviceInfo &device, Stream stream);

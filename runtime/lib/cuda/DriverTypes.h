@@ -22,6 +22,10 @@ using Stream = struct StreamTag *;     ///< CUstream; null is the legacy default
 inline constexpr Result kSuccess = 0;               // CUDA_SUCCESS
 inline constexpr Result kErrorOutOfMemory = 2;      // CUDA_ERROR_OUT_OF_MEMORY
 inline constexpr Result kErrorNoDevice = 100;       // CUDA_ERROR_NO_DEVICE
+inline constexpr Result kErrorInvalidImage = 200;    // CUDA_ERROR_INVALID_IMAGE
+inline constexpr Result kErrorNoBinaryForGpu = 209;  // CUDA_ERROR_NO_BINARY_FOR_GPU
+inline constexpr Result kErrorUnsupportedPtx = 222;  // CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+inline constexpr Result kErrorInvalidSource = 300;   // CUDA_ERROR_INVALID_SOURCE
 inline constexpr Result kErrorCaptureImplicit = 906; // CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
 
 inline constexpr int kAttributeRegisters = 12;       // CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK

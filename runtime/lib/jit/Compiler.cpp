@@ -108,10 +108,11 @@ public:
   /// PTX and, where an assembler is found, machine code: what an artifact of a GPU key holds.
   std::pair<CodeFormat, std::string> gpuCode() {
     std::string text = run("ptx");
-    if (key.sm == kPtxOnly || !findPtxas()) {
+    std::optional<PtxAssembler> assembler = key.sm == kPtxOnly ? std::nullopt : findPtxAssembler();
+    if (!assembler) {
       return {CodeFormat::Ptx, text};
     }
-    return {CodeFormat::Cubin, cubin(text)};
+    return {CodeFormat::Cubin, assemble(*assembler, text)};
   }
 
   StageTimes times;
@@ -198,14 +199,21 @@ private:
     if (key.sm == kPtxOnly) {
       throw Error(TW_UNSUPPORTED, "stage: cubin needs a key for one SM, and this one's target is sm_80:ptx", "stage");
     }
-    std::optional<std::string> ptxas = findPtxas();
-    if (!ptxas) {
-      throw Error(TW_UNSUPPORTED, "stage: cubin needs the assembler ptxas, and none was found in $TILEWRIGHT_PTXAS, "
-                                  "in PATH or in /usr/local/cuda/bin; the stage ptx needs none",
+    std::string why;
+    std::optional<PtxAssembler> assembler = findPtxAssembler(&why);
+    if (!assembler) {
+      throw Error(TW_UNSUPPORTED, "stage: cubin needs an assembler, and none was found: not $TILEWRIGHT_PTXAS, "
+                                  "which is unset; not the one in this process (" + why + "); no ptxas in PATH, "
+                                  "in /usr/local/cuda/bin or of the Python package nvidia-cuda-nvcc. The stage ptx "
+                                  "needs none",
                   "stage");
     }
+    return assemble(*assembler, text);
+  }
+
+  std::string assemble(const PtxAssembler &assembler, const std::string &text) {
     std::string bytes;
-    timed("cubin", [&] { bytes = check(assemblePtx(*ptxas, text, key.sm, nullptr), "assembling"); });
+    timed("cubin", [&] { bytes = check(assemblePtx(assembler, text, key.sm, nullptr), "assembling"); });
     return bytes;
   }
 
@@ -256,6 +264,29 @@ std::string runtime::compileToStage(const KernelKey &key, std::string_view stage
     *stageMs = compilation.times;
   }
   return text;
+}
+
+AssemblerInfo runtime::gpuAssembler() {
+  AssemblerInfo info;
+  std::string why;
+  std::optional<PtxAssembler> assembler = findPtxAssembler(&why);
+  if (!assembler) {
+    info.why = "in this process: " + why + "; ptxas: not found. The driver assembles kernels";
+    return info;
+  }
+  info.found = true;
+  info.inProcess = assembler->inProcess();
+  auto take = [&](llvm::Expected<std::string> value, std::string &into) {
+    if (value) {
+      into = *value;
+    } else {
+      info.found = false;
+      info.why = llvm::toString(value.takeError());
+    }
+  };
+  take(ptxAssemblerFile(*assembler), info.file);
+  take(ptxAssemblerVersion(*assembler), info.version);
+  return info;
 }
 
 std::string_view runtime::llvmVersion() { return LLVM_VERSION_STRING; }

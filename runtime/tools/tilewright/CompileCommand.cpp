@@ -321,7 +321,8 @@ void addCompileCommand(CLI::App &app) {
       ->add_option("--emit", options->emit,
                    "Stage to print: the problem (attn), the tile program (tile), with its schedule applied (schedule), "
                    "as vector code (vector), LLVM IR (llvm), or an object file (obj). For a GPU nvvm, ptx and cubin "
-                   "take the place of vector and obj; none needs a GPU, cubin needs ptxas")
+                   "take the place of vector and obj; none needs a GPU, cubin needs an assembler "
+                   "(`tilewright info` shows it)")
       ->check(CLI::IsMember({"attn", "tile", "schedule", "vector", "nvvm", "llvm", "obj", "ptx", "cubin"}));
   command->add_option("-o,--output", options->output, "Write the stage to this file; - is standard output")
       ->type_name("FILE");

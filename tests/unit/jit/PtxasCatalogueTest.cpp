@@ -112,7 +112,7 @@ class PtxasCatalogue : public ::testing::TestWithParam<Group> {};
 } // namespace
 
 TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
-  const std::optional<std::string> assembler = findPtxas();
+  const std::optional<PtxAssembler> assembler = findPtxAssembler();
   if (!assembler) {
     GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
   }

@@ -181,6 +181,8 @@ TEST_F(Capi, Info) {
   EXPECT_EQ(info["version"], "0.1.0");
   EXPECT_EQ(info["build_id"], tw_build_id());
   EXPECT_EQ(info["llvm"], "0.0.0-fake");
+  EXPECT_EQ(info["gpu_assembler"]["found"], false);
+  EXPECT_EQ(info["gpu_assembler"]["why"], "the fake compiler needs none");
   EXPECT_EQ(info["devices"]["cpu"]["threads"], 2);
   EXPECT_EQ(info["devices"]["cpu"]["level"], info["devices"]["cpu"]["host_level"]);
   // Devices or the reason for none, whatever this machine has. CudaTest looks at each with a driver of its own.

@@ -417,15 +417,100 @@ TEST_F(Cuda, OutOfDeviceMemoryIsOutOfMemory) {
   EXPECT_TRUE(driver.launches.empty());
 }
 
-TEST_F(Cuda, ARefusedModuleShowsTheDriversLogAndIsTriedAgain) {
+TEST_F(Cuda, AFailedLoadShowsTheDriversLogAndIsTriedAgain) {
   FakeDriver driver;
   Engine engine(memoryOnly());
-  driver.log = "ptxas fatal: unsupported .version 9.9";
-  driver.failNext("ModuleLoadDataEx", 209);
-  EXPECT_THAT(expectError(TW_CUDA_ERROR, "", [&] { engine.forward(CudaCall().args); }),
-              ::testing::AllOf(HasSubstr("unsupported .version 9.9"), HasSubstr("CUDA_ERROR_NO_BINARY_FOR_GPU")));
+  driver.log = "no room for the module";
+  driver.failNext("ModuleLoadDataEx", cuda::kErrorOutOfMemory);
+  EXPECT_THAT(expectError(TW_OUT_OF_MEMORY, "", [&] { engine.forward(CudaCall().args); }),
+              ::testing::AllOf(HasSubstr("no room for the module"), HasSubstr("CUDA_ERROR_OUT_OF_MEMORY")));
+  EXPECT_EQ(fakeCompiler().compiles, 1) << "says nothing about the code: no PTX instead";
   engine.forward(CudaCall().args);
   EXPECT_EQ(driver.launches.size(), 1u);
+  EXPECT_THAT(driver.images.at(0), HasSubstr("target=sm_80:sm_90"));
+}
+
+TEST_F(Cuda, ADriverTooOldForMachineCodeGetsPtxFromThenOn) {
+  for (cuda::Result code : {cuda::kErrorInvalidImage, cuda::kErrorNoBinaryForGpu, cuda::kErrorUnsupportedPtx,
+                            cuda::kErrorInvalidSource}) {
+    SCOPED_TRACE(code);
+    fakeCompiler().reset();
+    FakeDriver driver;
+    driver.refusedImages["target=sm_80:sm_90"] = code;
+    Engine engine(memoryOnly());
+    CudaCall call;
+    ::testing::internal::CaptureStderr();
+    engine.forward(call.args);
+    EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+                ::testing::AllOf(HasSubstr("the driver of cuda:0 refuses machine code"),
+                                 HasSubstr("target=sm_80:sm_90"), HasSubstr("TILEWRIGHT_PTXAS")));
+    ASSERT_EQ(driver.launches.size(), 1u);
+    EXPECT_THAT(driver.images, ::testing::ElementsAre(HasSubstr("target=sm_80:ptx")));
+    EXPECT_EQ(fakeCompiler().compiles, 2);
+    // A kernel of its own, with the schedule of the machine code's.
+    const auto events = nlohmann::json::parse(engine.eventsJson());
+    std::string expected = events[0]["key"];
+    expected.replace(expected.find("sm_80:sm_90"), 11, "sm_80:ptx");
+    EXPECT_EQ(events[1]["key"], expected);
+
+    // From then on PTX at once, without a word, for other kernels too; plans say so.
+    ::testing::internal::CaptureStderr();
+    engine.forward(call.args);
+    CudaCall packed;
+    packed.pairs(1, {0, 4, 0, 4});
+    engine.forward(packed.args);
+    EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+    EXPECT_EQ(driver.count("ModuleLoadDataEx"), 4) << "refused, PTX, and packed GLM's two";
+    EXPECT_EQ(fakeCompiler().compiles, 4);
+    for (const Step &step : engine.plan(check(packed)).list()) {
+      EXPECT_EQ(step.key.sm, kPtxOnly) << toText(step.key);
+    }
+  }
+}
+
+TEST_F(Cuda, OnlyTheDeviceThatRefusedGetsPtx) {
+  FakeDriver driver(std::vector<FakeDevice>(2));
+  driver.refusedImages["target=sm_80:sm_90"] = cuda::kErrorInvalidImage;
+  Engine engine(memoryOnly());
+  engine.forward(CudaCall(1).args);
+  EXPECT_EQ(engine.plan(check(CudaCall(1))).list()[0].key.sm, kPtxOnly);
+  EXPECT_EQ(engine.plan(check(CudaCall(0))).list()[0].key.sm, 90);
+  driver.refusedImages.clear();
+  engine.forward(CudaCall(0).args);
+  EXPECT_THAT(driver.images, ::testing::ElementsAre(HasSubstr("target=sm_80:ptx"), HasSubstr("target=sm_80:sm_90")));
+}
+
+TEST_F(Cuda, IfPtxIsRefusedTooTheErrorNamesBoth) {
+  FakeDriver driver;
+  driver.log = "ptxas fatal: unsupported .version 9.9";
+  driver.refusedImages["target=sm_80:sm_90"] = cuda::kErrorNoBinaryForGpu;
+  driver.refusedImages["target=sm_80:ptx"] = cuda::kErrorUnsupportedPtx;
+  Engine engine(memoryOnly());
+  try {
+    engine.forward(CudaCall().args);
+    FAIL() << "no error";
+  } catch (const cuda::CudaError &error) {
+    EXPECT_EQ(error.status(), TW_CUDA_ERROR);
+    EXPECT_EQ(error.codeName(), "CUDA_ERROR_UNSUPPORTED_PTX_VERSION");
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr("unsupported .version 9.9"), HasSubstr("target=sm_80:ptx"),
+                                               HasSubstr("before that, the driver refused the kernel's machine code"),
+                                               HasSubstr("target=sm_80:sm_90"),
+                                               HasSubstr("CUDA_ERROR_NO_BINARY_FOR_GPU")));
+  }
+  // Not remembered: the next call starts with machine code, as a first one does.
+  driver.refusedImages.clear();
+  engine.forward(CudaCall().args);
+  EXPECT_THAT(driver.images, ::testing::ElementsAre(HasSubstr("target=sm_80:sm_90")));
+}
+
+TEST_F(Cuda, IfPtxCannotBeMadeTheErrorNamesBoth) {
+  FakeDriver driver;
+  driver.refusedImages["target=sm_80:sm_90"] = cuda::kErrorInvalidImage;
+  Engine engine(memoryOnly());
+  EXPECT_NO_THROW(engine.obtain(engine.plan(check(CudaCall())).list()[0].key));
+  fakeCompiler().failCompiles = 1;
+  EXPECT_THAT(expectError(TW_COMPILE_ERROR, "", [&] { engine.forward(CudaCall().args); }),
+              ::testing::AllOf(HasSubstr("the fake compiler was told to fail"), HasSubstr("CUDA_ERROR_INVALID_IMAGE")));
 }
 
 TEST_F(Cuda, TooMuchSharedMemoryIsRefused) {

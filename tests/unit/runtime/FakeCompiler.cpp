@@ -84,7 +84,7 @@ Artifact tilewright::runtime::compileKernel(const KernelKey &key) {
   artifact.object = std::string(kObjectPrefix) + artifact.keyText;
   artifact.scratchBytes = fake.scratchBytes.load();
   if (key.sm != 0) {
-    artifact.format = CodeFormat::Cubin;
+    artifact.format = key.sm == kPtxOnly ? CodeFormat::Ptx : CodeFormat::Cubin;
     artifact.symbol = key.kind == kernels::KernelKind::Forward ? "attn_forward" : "attn_row_limits";
     artifact.sharedBytes = fake.sharedBytes.load();
     artifact.threads = 32u * key.schedule.warps;
@@ -117,6 +117,12 @@ std::unique_ptr<LoadedKernel> tilewright::runtime::loadArtifact(const Artifact &
   kernel->scratchBytes = artifact.scratchBytes;
   fake.loads.fetch_add(1);
   return kernel;
+}
+
+AssemblerInfo tilewright::runtime::gpuAssembler() {
+  AssemblerInfo info;
+  info.why = "the fake compiler needs none";
+  return info;
 }
 
 std::string_view tilewright::runtime::llvmVersion() { return "0.0.0-fake"; }

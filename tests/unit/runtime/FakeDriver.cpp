@@ -51,7 +51,9 @@ const DriverApi kTable = {
     .getErrorName = [](Result code, const char **name) -> Result {
       *name = code == kErrorOutOfMemory ? "CUDA_ERROR_OUT_OF_MEMORY"
               : code == kErrorNoDevice  ? "CUDA_ERROR_NO_DEVICE"
-              : code == 209             ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+              : code == kErrorInvalidImage    ? "CUDA_ERROR_INVALID_IMAGE"
+              : code == kErrorNoBinaryForGpu  ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+              : code == kErrorUnsupportedPtx  ? "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
               : code == 700             ? "CUDA_ERROR_ILLEGAL_ADDRESS"
                                         : nullptr;
       return *name != nullptr ? kSuccess : 1;
@@ -96,7 +98,12 @@ const DriverApi kTable = {
       return called("CtxPopCurrent");
     },
     .moduleLoadDataEx = [](Module *module, const void *image, unsigned count, int *options, void **values) {
-      const Result result = called("ModuleLoadDataEx");
+      Result result = called("ModuleLoadDataEx");
+      for (const auto &[text, code] : fake->refusedImages) {
+        if (std::strstr(static_cast<const char *>(image), text.c_str()) != nullptr) {
+          result = code;
+        }
+      }
       if (result != kSuccess) {
         for (unsigned i = 0; i < count; ++i) {
           if (options[i] == kJitErrorLog) {

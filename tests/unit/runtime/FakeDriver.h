@@ -55,6 +55,8 @@ public:
   std::string log;           ///< what a failing module load says
   int functionRegisters = 168;   ///< of a thread, in every kernel
   int functionStaticShared = 0; ///< bytes
+  /// Images that hold the text are refused with the code.
+  std::map<std::string, runtime::cuda::Result> refusedImages;
   int captureStatus = 0;     ///< of every stream
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
   size_t liveAllocations = 0;

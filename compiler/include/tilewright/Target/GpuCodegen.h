@@ -24,12 +24,26 @@ llvm::Error optimizeForGpu(llvm::Module &module);
 /// PTX for sm_80, ISA 7.4: every driver from CUDA 11.4 on assembles it for every GPU from Ampere on.
 llvm::Expected<std::string> emitPtx(llvm::Module &module);
 
-/// The ptxas program: $TILEWRIGHT_PTXAS, else the first in PATH, else /usr/local/cuda/bin/ptxas. Nothing if there is
-/// none.
-std::optional<std::string> findPtxas();
-/// PTX to a cubin for `sm`. `log`, if not null, gets what `ptxas -v` prints: registers, spills, warnings.
-llvm::Expected<std::string> assemblePtx(const std::string &ptxas, const std::string &ptx, unsigned sm,
+/// What turns PTX into machine code.
+struct PtxAssembler {
+  /// The program ptxas; empty: NVIDIA's PTX compiler inside this process (libtilewright_ptx.so).
+  std::string ptxas;
+
+  bool inProcess() const { return ptxas.empty(); }
+};
+
+/// The first that there is: the program $TILEWRIGHT_PTXAS, NVIDIA's PTX compiler in this process, the program ptxas in
+/// PATH, in /usr/local/cuda/bin, or of the Python package nvidia-cuda-nvcc where this library is installed as a wheel.
+/// Nothing if there is none; `whyNotInProcess`, if not null, then says why the second was not taken.
+std::optional<PtxAssembler> findPtxAssembler(std::string *whyNotInProcess = nullptr);
+/// PTX to a cubin for `sm`, by ptxas -O3. `log`, if not null, gets what `ptxas -v` prints, on failure too: registers,
+/// spills, warnings. The error of a failure holds it. Thread-safe.
+llvm::Expected<std::string> assemblePtx(const PtxAssembler &assembler, const std::string &ptx, unsigned sm,
                                         std::string *log);
+/// The CUDA release that the assembler belongs to, as "13.0". Starts the program, if it is one.
+llvm::Expected<std::string> ptxAssemblerVersion(const PtxAssembler &assembler);
+/// The file of the program, or of the library in this process.
+llvm::Expected<std::string> ptxAssemblerFile(const PtxAssembler &assembler);
 
 } // namespace tilewright
 

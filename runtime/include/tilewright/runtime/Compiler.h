@@ -27,6 +27,17 @@ std::string compileToStage(const KernelKey &key, std::string_view stage,
 /// Maps a CPU artifact's object into executable memory. Throws Error(TW_COMPILE_ERROR) if it does not link.
 std::unique_ptr<LoadedKernel> loadArtifact(const Artifact &artifact);
 
+/// What makes machine code of PTX for GPU keys.
+struct AssemblerInfo {
+  bool found = false;
+  bool inProcess = false; ///< NVIDIA's PTX compiler in this process; else the program ptxas
+  std::string file;       ///< the program, or the shared library that holds the compiler
+  std::string version;    ///< CUDA release, "13.0"
+  std::string why;        ///< if not found: what is missing, or what failed
+};
+/// The assembler that compileKernel would use now, for info. May start it to ask for its version.
+AssemblerInfo gpuAssembler();
+
 /// LLVM's and MLIR's version, for info.
 std::string_view llvmVersion();
 

@@ -26,6 +26,9 @@
 namespace tilewright::runtime {
 
 class KernelTable;
+namespace cuda {
+struct DeviceInfo;
+} // namespace cuda
 
 struct EngineOptions {
   CacheLocation cache;
@@ -53,7 +56,7 @@ public:
   /// queues the work on args.stream and returns.
   void forward(const TwForwardArgs &args);
 
-  Plan plan(const AttentionProblem &problem) const { return makePlan(problem, planOptions(problem)); }
+  Plan plan(const AttentionProblem &problem) const;
   /// What a plan for the problem's device is made with. Asks the driver for a CUDA device, without a context on it.
   PlanOptions planOptions(const AttentionProblem &problem) const;
 
@@ -84,7 +87,14 @@ private:
     Event event;
   };
 
+  struct CudaLaunch;
+
   const LoadedKernel *find(const KernelKey &key) const; ///< in memory; counts nothing
+  /// The keys of what is launched on a device whose driver refuses machine code: the same kernels as PTX.
+  void adaptKeys(Plan &plan, int device) const;
+  /// The kernel of a key, loaded on the device whose context is current. Where the driver refuses its machine code: as
+  /// PTX, now and from now on.
+  CudaLaunch loadOn(const cuda::DeviceInfo &device, const KernelKey &key);
   void forwardCuda(const AttentionProblem &problem, const ForwardPointers &pointers, void *stream);
   const LoadedKernel &obtainSlowly(const KernelKey &key);
   Made make(const KernelKey &key);
@@ -105,6 +115,7 @@ private:
   std::unordered_map<KernelKey, std::shared_ptr<Flight>, KeyHash> flights_;
   std::vector<Event> events_;
 
+  std::atomic<uint64_t> ptxDevices_{0}; ///< a bit for each CUDA device whose driver refused machine code
   std::atomic<uint64_t> memoryHits_{0}, diskHits_{0}, compiles_{0};
   std::atomic<uint64_t> compileMicroseconds_{0}, loadMicroseconds_{0};
 };
