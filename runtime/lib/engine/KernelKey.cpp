@@ -283,9 +283,9 @@ std::optional<uint16_t> runtime::smOf(int major, int minor) {
 }
 
 std::optional<uint16_t> runtime::parseGpuTarget(std::string_view text) {
-  for (uint16_t sm : kGpuSms) {
-    if (text == gpuTargetName(sm)) {
-      return sm;
+  for (const GpuTarget &target : kGpuTargets) {
+    if (text == gpuTargetName(target.sm)) {
+      return target.sm;
     }
   }
   return text == kPtxName ? std::optional<uint16_t>(kPtxOnly) : std::nullopt;
@@ -293,8 +293,8 @@ std::optional<uint16_t> runtime::parseGpuTarget(std::string_view text) {
 
 std::string runtime::gpuTargetNames() {
   std::string names;
-  for (uint16_t sm : kGpuSms) {
-    names += gpuTargetName(sm) + ", ";
+  for (const GpuTarget &target : kGpuTargets) {
+    names += gpuTargetName(target.sm) + ", ";
   }
   return names + std::string(kPtxName);
 }
