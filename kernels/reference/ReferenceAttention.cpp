@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The float64 oracle. Each key head of a sequence is copied once to contiguous doubles (keys transposed, so that the
-// score of many columns is a sum of scaled rows, which compilers vectorise without reordering any sum); then every query
-// row is computed by itself, from the per-element masks.
+// score of many columns is a sum of scaled rows, which compilers vectorise without reordering any sum); then every
+// query row is computed by itself, from the per-element masks.
 #include "ReferenceScores.h"
 #include "tilewright/kernels/Philox.h"
 

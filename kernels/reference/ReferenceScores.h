@@ -46,7 +46,8 @@ private:
 };
 
 /// L of one entry that is visible, from q.k.
-double score(const ReferenceArgs &args, const Sequence &sequence, int64_t head, int64_t row, int64_t column, double dot);
+double score(const ReferenceArgs &args, const Sequence &sequence, int64_t head, int64_t row, int64_t column,
+             double dot);
 
 } // namespace tilewright::kernels::reference
 

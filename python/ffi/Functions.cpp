@@ -16,8 +16,8 @@
 //   seqused_k   None or a tensor
 // and the numbers
 //   window_left, window_right, softcap, dropout_p, dropout_seed, dropout_offset, max_seqlen_q, max_seqlen_k
-// Seed and offset are the 64 bits of a signed integer. It is a function of its own because every argument, given or not,
-// costs a plain call its time.
+// Seed and offset are the 64 bits of a signed integer. It is a function of its own because every argument, given or
+// not, costs a plain call its time.
 //
 // CUDA tensors: `forward` works on the stream that TVM-FFI's environment holds for the device, `forward_on_stream` on
 // the one that it is given. Neither waits for it.

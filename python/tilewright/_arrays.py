@@ -223,8 +223,8 @@ class TorchTensors:
         _ffi.torch_forward_features(False, engine, stream, *tensors, *options, *features.native(self.check))
 
     def draw_rng(self, like: Any) -> Any:
-        """Seed and offset from torch's generator of the device, as a tensor on it: no wait for a device, and a CUDA graph
-        draws anew each time that it is replayed."""
+        """Seed and offset from torch's generator of the device, as a tensor on it: no wait for a device, and a CUDA
+        graph draws anew each time that it is replayed."""
         return self._torch.empty(2, dtype=self._torch.int64, device=like.device).random_()
 
     def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:

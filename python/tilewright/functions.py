@@ -43,8 +43,8 @@ def flash_attn_func(
     """Attention, ``softmax(softmax_scale * q @ k.T) @ v`` over the visible keys of each query row.
 
     With more arguments it is ``dropout(softmax(L)) @ v``, where L is ``softcap * tanh(x / softcap)`` of
-    ``x = softmax_scale * q @ k.T`` (x itself without softcap), plus ALiBi, plus ``bias``, plus an additive ``attn_mask``;
-    a key is visible where every mask that is given lets it be.
+    ``x = softmax_scale * q @ k.T`` (x itself without softcap), plus ALiBi, plus ``bias``, plus an additive
+    ``attn_mask``; a key is visible where every mask that is given lets it be.
 
     All arrays are NumPy arrays, or all are torch tensors on the CPU, or all are torch tensors on one CUDA device. They
     may have any strides: a ``(batch, heads, seqlen, head_dim)`` array passed as ``x.transpose(1, 2)``, or the slices of
@@ -69,16 +69,16 @@ def flash_attn_func(
         causal_align: position of query row i among the keys: ``"bottom_right"``: ``i + seqlen_k - seqlen_q``;
             ``"top_left"``: ``i``.
         return_lse: also return the natural logarithm of the sum of exponentials of L, to which dropout does nothing.
-        bias: ``(batch, heads, seqlen_q, seqlen_k)``, each dimension that or 1; dtype of q or float32, any strides; added
-            to the scores. ``-inf`` is allowed everywhere.
+        bias: ``(batch, heads, seqlen_q, seqlen_k)``, each dimension that or 1; dtype of q or float32, any strides;
+            added to the scores. ``-inf`` is allowed everywhere.
         attn_mask: shaped as ``bias``; of q's dtype or float32 it is added as well, of bool True means visible.
         key_padding_mask: bool ``(batch, seqlen_k)``: True is a real key, others are hidden.
         alibi_slopes: float32 ``(heads,)`` or ``(batch, heads)``: adds ``-slope * abs(position of the row - key)``.
         document_ids: int32 ``(batch, seqlen_k)``, the document of each key position: a row sees keys of the document at
             its own position, none if there is none. Ids do not decrease along a sequence; -1, only at the end, is
             padding, which sees nothing and is seen by nothing.
-        window_size: ``(left, right)``: a row at position p sees keys from ``p - left`` to ``p + right``; -1 is unbounded.
-            With ``causal`` the causal limit, which ``glm_mask`` may raise, stands in place of the right one.
+        window_size: ``(left, right)``: a row at position p sees keys from ``p - left`` to ``p + right``; -1 is
+            unbounded. With ``causal`` the causal limit, which ``glm_mask`` may raise, stands in place of the right one.
         softcap: finite and > 0; 0: off.
         dropout_p: share of the probabilities set to 0, ``0 <= dropout_p < 1``; the others are scaled by the inverse of
             the share that is kept.
@@ -109,7 +109,7 @@ def flash_attn_func(
         Outputs are untouched in all these cases, but for a CudaError about work that already runs.
     """
     # Told by identity of the defaults, which costs a plain call next to nothing.
-    if (
+    if not (
         bias is None
         and attn_mask is None
         and key_padding_mask is None
@@ -121,20 +121,30 @@ def flash_attn_func(
         and rng is None
         and return_attn_probs is False
     ):
-        return _plain(q, k, v, causal, glm_mask, softmax_scale, causal_align, return_lse, out, engine)
-    tensors = {
-        "bias": bias,
-        "attn_mask": attn_mask,
-        "key_padding_mask": key_padding_mask,
-        "alibi_slopes": alibi_slopes,
-        "document_ids": document_ids,
-    }
-    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out, **tensors)
-    features = _features(arrays, q, tensors, window_size, softcap, dropout_p, rng)
-    if not features.used() and not checked_bool("return_attn_probs", return_attn_probs):
-        return _plain(q, k, v, causal, glm_mask, softmax_scale, causal_align, return_lse, out, engine)
+        tensors = {
+            "bias": bias,
+            "attn_mask": attn_mask,
+            "key_padding_mask": key_padding_mask,
+            "alibi_slopes": alibi_slopes,
+            "document_ids": document_ids,
+        }
+        arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out, **tensors)
+        features = _features(arrays, q, tensors, window_size, softcap, dropout_p, rng)
+        if features.used() or checked_bool("return_attn_probs", return_attn_probs):
+            inputs, options = (q, k, v, out, glm_mask), call_options(softmax_scale, causal, causal_align)
+            return _with_features(arrays, inputs, options, return_lse, return_attn_probs, engine, features)
+    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out)
+    arrays.check_gradients(q=q, k=k, v=v, out=out)
+    handle = engine_handle(engine)
     options = call_options(softmax_scale, causal, causal_align)
-    return _with_features(arrays, (q, k, v, out, glm_mask), options, return_lse, return_attn_probs, engine, features)
+    result = empty_output(arrays, q, v) if out is None else out
+    if out is not None:
+        arrays.check_output("out", out)
+    lse = empty_lse(arrays, q) if checked_bool("return_lse", return_lse) else None
+    arrays.forward(handle, (q, k, v, result, lse, glm_mask), *options)
+    if out is not None:
+        arrays.written(out)
+    return (result, lse) if lse is not None else result
 
 
 def flash_attn_varlen_func(
@@ -168,15 +178,15 @@ def flash_attn_varlen_func(
     """:func:`flash_attn_func` for sequences of different lengths, one after the other without padding.
 
     Positions, masks and dropout count from the start of each sequence. Arguments that are not listed are those of
-    ``flash_attn_func``, their batch dimension counting sequences, and their seqlen_q and seqlen_k being ``max_seqlen_q``
-    and ``max_seqlen_k``, or more.
+    ``flash_attn_func``, their batch dimension counting sequences, and their seqlen_q and seqlen_k being
+    ``max_seqlen_q`` and ``max_seqlen_k``, or more.
 
     Args:
         q: ``(total_q, heads, head_dim)``.
         k: ``(total_k, heads_k, head_dim)``.
         v: ``(total_k, heads_k, head_dim_v)``.
-        cu_seqlens_q: int32 ``(batch + 1,)``: sequence b has the rows ``cu_seqlens_q[b]`` to ``cu_seqlens_q[b + 1]`` of q;
-            from 0 to total_q, not decreasing.
+        cu_seqlens_q: int32 ``(batch + 1,)``: sequence b has the rows ``cu_seqlens_q[b]`` to ``cu_seqlens_q[b + 1]`` of
+            q; from 0 to total_q, not decreasing.
         cu_seqlens_k: the same for k and v.
         max_seqlen_q: no sequence of q is longer.
         max_seqlen_k: no sequence of k is longer.
@@ -207,32 +217,6 @@ def flash_attn_varlen_func(
     features = _features(arrays, q, tensors, window_size, softcap, dropout_p, rng, max_seqlen_q, max_seqlen_k)
     options = call_options(softmax_scale, causal, causal_align)
     return _with_features(arrays, (q, k, v, out, glm_mask), options, return_lse, return_attn_probs, engine, features)
-
-
-def _plain(
-    q: Any,
-    k: Any,
-    v: Any,
-    causal: Any,
-    glm_mask: Any,
-    softmax_scale: Any,
-    causal_align: Any,
-    return_lse: Any,
-    out: Any,
-    engine: Any,
-) -> Any:
-    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out)
-    arrays.check_gradients(q=q, k=k, v=v, out=out)
-    handle = engine_handle(engine)
-    options = call_options(softmax_scale, causal, causal_align)
-    result = empty_output(arrays, q, v) if out is None else out
-    if out is not None:
-        arrays.check_output("out", out)
-    lse = empty_lse(arrays, q) if checked_bool("return_lse", return_lse) else None
-    arrays.forward(handle, (q, k, v, result, lse, glm_mask), *options)
-    if out is not None:
-        arrays.written(out)
-    return (result, lse) if lse is not None else result
 
 
 def _features(

@@ -47,12 +47,12 @@ def attention(
     Arguments and errors are those of ``flash_attn_func``; q, k, v, bias and attn_mask may be float64 as well. torch
     tensors that require grad are read as constants. With ``cu_seqlens_q`` and ``cu_seqlens_k`` it computes what
     :func:`tilewright.flash_attn_varlen_func` does, and its shapes are those; ``seqused_k`` goes without them too.
-    ``dropout_seed`` and ``dropout_offset``, from 0 to ``2**64 - 1``, or ``rng_state``, an int64 array of the two, say what
-    dropout removes.
+    ``dropout_seed`` and ``dropout_offset``, from 0 to ``2**64 - 1``, or ``rng_state``, an int64 array of the two, say
+    what dropout removes.
 
     Returns:
-        float64 ``(batch, seqlen_q, heads, head_dim_v)``, of q's kind; with ``return_lse`` or ``return_probs`` a tuple of it,
-        the LSE, float64 ``(batch, heads, seqlen_q)``, and the probabilities, float64 ``(batch, heads, seqlen_q,
+        float64 ``(batch, seqlen_q, heads, head_dim_v)``, of q's kind; with ``return_lse`` or ``return_probs`` a tuple
+        of it, the LSE, float64 ``(batch, heads, seqlen_q)``, and the probabilities, float64 ``(batch, heads, seqlen_q,
         seqlen_k)``, dropped entries negative: those that were asked for in this order.
     """
     tensors = {

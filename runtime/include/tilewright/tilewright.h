@@ -67,11 +67,11 @@ typedef enum TwCausalAlign {
 ///
 ///   out = dropout(softmax(L)) v,   L = softcap(x) + alibi + bias + attn_mask, and -inf where (i, j) is hidden.
 ///
-/// sq and sk are the lengths of the sequence: seqlen_q and seqlen_k; with cu_seqlens those that it gives; with seqused_k
-/// sk is that number. Query row i stands at key position p = i + o, o = sk - sq (bottom right) or 0 (top left). An entry
-/// is visible if j < sk and every mask that is given lets it be. A row that sees nothing, or only entries of L = -inf:
-/// out 0, probs 0, lse -inf. Fields that are zero are absent. Which of them kernels serve: tw_support_matrix; tw_forward
-/// refuses the others with TW_UNSUPPORTED, tw_reference_forward computes all.
+/// sq and sk are the lengths of the sequence: seqlen_q and seqlen_k; with cu_seqlens those that it gives; with
+/// seqused_k sk is that number. Query row i stands at key position p = i + o, o = sk - sq (bottom right) or 0 (top
+/// left). An entry is visible if j < sk and every mask that is given lets it be. A row that sees nothing, or only
+/// entries of L = -inf: out 0, probs 0, lse -inf. Fields that are zero are absent. Which of them kernels serve:
+/// tw_support_matrix; tw_forward refuses the others with TW_UNSUPPORTED, tw_reference_forward computes all.
 ///
 /// Refused besides what each field says, with TW_INVALID_ARGUMENT and the name of the argument:
 ///   glm_mask            without causal
@@ -101,7 +101,8 @@ typedef struct TwForwardArgs {
 
   TwTensor bias;             ///< rank 0, or (batch|1, heads|1, seqlen_q|1, seqlen_k|1), dtype of q or float32, any
                              ///< strides: added to the score after scale and softcap
-  TwTensor attn_mask;        ///< rank 0, or shaped as bias; dtype of q or float32: added as well; TW_BOOL: true is visible
+  TwTensor attn_mask;        ///< rank 0, or shaped as bias; dtype of q or float32: added as well; TW_BOOL: true is
+                             ///< visible
   TwTensor key_padding_mask; ///< rank 0, or (batch, seqlen_k) TW_BOOL: true is a real key, others are hidden
   TwTensor alibi_slopes;     ///< rank 0, or (heads,) or (batch, heads) float32: adds -slope * |p - j|. Not checked to
                              ///< be finite
@@ -120,13 +121,13 @@ typedef struct TwForwardArgs {
   TwTensor probs;            ///< rank 0, or (batch, heads, seqlen_q, seqlen_k), dtype of q: receives softmax(L), not
                              ///< scaled by dropout, dropped entries negative, hidden ones 0
   TwTensor cu_seqlens_q;     ///< rank 0, or int32 (batch + 1,): where each sequence starts; from 0 to total_q, not
-                             ///< decreasing. Then q is (total_q, heads, head_dim), out (total_q, heads, head_dim_v), lse
-                             ///< (heads, total_q), and the other tensors are indexed by sequence and by position inside
-                             ///< it: seqlen_q and seqlen_k in their shapes are the max_seqlen below, or more (probs:
-                             ///< exactly; what lies outside of a sequence is set to 0)
+                             ///< decreasing. Then q is (total_q, heads, head_dim), out (total_q, heads, head_dim_v),
+                             ///< lse (heads, total_q), and the other tensors are indexed by sequence and by position
+                             ///< inside it: seqlen_q and seqlen_k in their shapes are the max_seqlen below, or more
+                             ///< (probs: exactly; what lies outside of a sequence is set to 0)
   TwTensor cu_seqlens_k;     ///< the same for k (total_k, heads_k, head_dim) and v (total_k, heads_k, head_dim_v)
-  TwTensor seqused_k;        ///< rank 0, or int32 (batch,): of each sequence only so many keys, the first, are used; from
-                             ///< 0 to its length. With or without cu_seqlens
+  TwTensor seqused_k;        ///< rank 0, or int32 (batch,): of each sequence only so many keys, the first, are used;
+                             ///< from 0 to its length. With or without cu_seqlens
   int64_t max_seqlen_q;      ///< with cu_seqlens: no sequence is longer; else 0
   int64_t max_seqlen_k;      ///< with cu_seqlens: no sequence is longer; else 0
 } TwForwardArgs;
@@ -193,15 +194,16 @@ TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, 
 /// batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*), row-major; `capacity` is map's size.
 TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *args, int64_t *block_m,
                                         int64_t *block_n, uint8_t *map, size_t capacity);
-/// The float64 reference, element by element, no blocks; every field of TwForwardArgs. q, k, v, bias and attn_mask may be
-/// float64 as well; out and probs have the dtype of q or are float64, lse is float32 or float64.
+/// The float64 reference, element by element, no blocks; every field of TwForwardArgs. q, k, v, bias and attn_mask may
+/// be float64 as well; out and probs have the dtype of q or are float64, lse is float32 or float64.
 TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
 
 /// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj"; of a
 /// GPU key "attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin") and returns that stage's text (machine code for
 /// "obj" and "cubin"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.
 TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *output, TwString *timings);
-/// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex digits.
+/// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex
+/// digits.
 TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);
 /// JSON: versions, targets, cache location and size, what was found and what was not.
 TW_EXPORT TwStatus tw_info(TwEngine *engine, TwString *json);

@@ -87,8 +87,8 @@ enum class CausalAlign {
   TopLeft = TW_ALIGN_TOP_LEFT          ///< query row i stands at key position i
 };
 
-/// The DType of float, double, int32_t, int64_t or bool. 16-bit floats have no type that every compiler knows: their tensors
-/// are built from a void pointer and a DType.
+/// The DType of float, double, int32_t, int64_t or bool. 16-bit floats have no type that every compiler knows: their
+/// tensors are built from a void pointer and a DType.
 template <typename T>
   requires detail::kHasDType<T>
 constexpr DType dtypeOf() {
@@ -241,7 +241,8 @@ struct ForwardOptions {
   const Engine *engine = nullptr;                    ///< not given: the process-wide engine
   void *stream = nullptr; ///< CUstream for tensors on a CUDA device; null is its legacy default stream
 
-  ConstTensor bias = {};           ///< (batch|1, heads|1, seqlen_q|1, seqlen_k|1), dtype of q or float32: added to scores
+  ConstTensor bias = {};           ///< (batch|1, heads|1, seqlen_q|1, seqlen_k|1), dtype of q or float32: added to
+                                   ///< scores
   ConstTensor attnMask = {};       ///< shaped as bias: added too, or bool: true is visible
   ConstTensor keyPaddingMask = {}; ///< bool (batch, seqlen_k): true is a real key
   ConstTensor alibiSlopes = {};    ///< float32 (heads,) or (batch, heads)
@@ -380,9 +381,9 @@ inline TwEngine *handleOf(const ForwardOptions &options) {
 } // namespace detail
 
 /// out = softmax(scale * q k^T, hidden entries -inf) v, and what the options add (TwForwardArgs has the formula). q
-/// (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k, heads_k, head_dim or head_dim_v), out (batch, seqlen_q,
-/// heads, head_dim_v). Throws Error(TW_UNSUPPORTED) for an option that no kernel serves yet. Returns when out is
-/// written; for tensors on a CUDA device when the work is queued on options.stream (see tw_forward).
+/// (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k, heads_k, head_dim or head_dim_v), out (batch,
+/// seqlen_q, heads, head_dim_v). Throws Error(TW_UNSUPPORTED) for an option that no kernel serves yet. Returns when out
+/// is written; for tensors on a CUDA device when the work is queued on options.stream (see tw_forward).
 inline void forward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
                     const ForwardOptions &options = {}) {
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);

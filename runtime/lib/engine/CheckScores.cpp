@@ -41,8 +41,8 @@ void checkAddend(const char *name, const TwTensor &tensor, const TwForwardArgs &
                     (reference && tensor.dtype == TW_FLOAT64) || (boolToo && tensor.dtype == TW_BOOL);
   if (!fits) {
     const std::string ofQ = args.q.dtype == TW_FLOAT32 ? "" : "q's " + dtypeName(args.q.dtype) + ", or ";
-    invalid(name, "dtype is " + dtypeName(tensor.dtype) + ", must be " + ofQ + "float32" + (boolToo ? ", or bool" : "") +
-                      (reference && args.q.dtype != TW_FLOAT64 ? ", or float64" : ""));
+    invalid(name, "dtype is " + dtypeName(tensor.dtype) + ", must be " + ofQ + "float32" +
+                      (boolToo ? ", or bool" : "") + (reference && args.q.dtype != TW_FLOAT64 ? ", or float64" : ""));
   }
   checkBroadcastForm(name, tensor, sizes);
 }

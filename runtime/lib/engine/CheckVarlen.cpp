@@ -49,8 +49,8 @@ void checkBoundaryValues(const char *name, const TwTensor &tensor, int64_t total
                         ": they must not decrease");
     }
     if (length > longest) {
-      invalid(name, "sequence " + std::to_string(b) + " has " + std::to_string(length) + " positions, must be at most " +
-                        longestName + ", " + std::to_string(longest));
+      invalid(name, "sequence " + std::to_string(b) + " has " + std::to_string(length) +
+                        " positions, must be at most " + longestName + ", " + std::to_string(longest));
     }
   }
   if (element(tensor, last) != total) {

@@ -45,8 +45,8 @@ constexpr SupportRow kRows[] = {
     {FeatureGroup::Output, kNoValue, "log-sum-exp, float32", true, true, "natural logarithm"},
 
     {FeatureGroup::Feature, value(Feature::Bias), "`bias`, `(b, h, sq, sk)` broadcast", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::AdditiveMask), "additive `attn_mask`, `(b, h, sq, sk)` broadcast", false, false,
-     kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::AdditiveMask), "additive `attn_mask`, `(b, h, sq, sk)` broadcast", false,
+     false, kReferenceOnly},
     {FeatureGroup::Feature, value(Feature::BoolMask), "bool `attn_mask`, `(b, h, sq, sk)` broadcast", false, false,
      kReferenceOnly},
     {FeatureGroup::Feature, value(Feature::KeyPadding), "`key_padding_mask`, `(b, sk)`", false, false, kReferenceOnly},

@@ -63,8 +63,10 @@ TEST(Dropout, KeyAndCounterUseEveryBit) {
 }
 
 TEST(Dropout, WrittenDownWords) {
-  EXPECT_EQ(dropoutWords(dropoutKey(42, 0), 0, 0, 0, 0), (PhiloxWords{0x92cbc19au, 0xca38a8e0u, 0x3263f2b4u, 0x0153ad48u}));
-  EXPECT_EQ(dropoutWords(dropoutKey(42, 7), 7, 3, 21, 9), (PhiloxWords{0xe80f28a0u, 0x534722a7u, 0x4719a0ebu, 0xe2493e4cu}));
+  EXPECT_EQ(dropoutWords(dropoutKey(42, 0), 0, 0, 0, 0),
+            (PhiloxWords{0x92cbc19au, 0xca38a8e0u, 0x3263f2b4u, 0x0153ad48u}));
+  EXPECT_EQ(dropoutWords(dropoutKey(42, 7), 7, 3, 21, 9),
+            (PhiloxWords{0xe80f28a0u, 0x534722a7u, 0x4719a0ebu, 0xe2493e4cu}));
   EXPECT_EQ(dropoutWords(dropoutKey(0x0123456789abcdefu, 0xfedcba9876543210u), 0xfedcba9876543210u, 5, 21, 9),
             (PhiloxWords{0x01cc1e6eu, 0xb1925b7du, 0x3548077au, 0xd8e5eb01u}));
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which entries dropout removes (semantics A6): Philox4x32 on a counter made of the entry's position. This header is the
-// definition; the oracle, the tests and every kernel hold to it, so that all schedules and targets drop the same entries.
-// Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+// Which entries dropout removes (semantics A6): Philox4x32 on a counter made of the entry's position. This header is
+// the definition; the oracle, the tests and every kernel hold to it, so that all schedules and targets drop the same
+// entries. Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 #ifndef TILEWRIGHT_KERNELS_PHILOX_H
 #define TILEWRIGHT_KERNELS_PHILOX_H
 

@@ -74,8 +74,8 @@ struct ReferenceArgs {
   bool writeProbs = false;
   ReferenceTensor probs; ///< read only if writeProbs: any type. Written everywhere, 0 outside of the sequences
 
-  /// Where each sequence starts and the last one ends: given both or neither. The tensors of a packed batch have one long
-  /// seqlen dimension: those of q, k, v, out and lse, whose batch stride is 0.
+  /// Where each sequence starts and the last one ends: given both or neither. The tensors of a packed batch have one
+  /// long seqlen dimension: those of q, k, v, out and lse, whose batch stride is 0.
   ReferenceTable<int32_t> cuSeqlensQ, cuSeqlensK;
   ReferenceTable<int32_t> seqUsedK; ///< (batch): the keys of each sequence that count
 
@@ -83,12 +83,12 @@ struct ReferenceArgs {
 };
 
 /// Whether query row `row` of batch entry `batch` sees key column `column` (semantics A2 to A4, A9). Computed from the
-/// masks' own numbers for this one element, so tests can hold it against interval and block computations. Columns outside
-/// the sequence's keys are not visible. Only a bool attnMask depends on `head`.
+/// masks' own numbers for this one element, so tests can hold it against interval and block computations. Columns
+/// outside the sequence's keys are not visible. Only a bool attnMask depends on `head`.
 bool visible(const ReferenceArgs &args, int64_t batch, int64_t row, int64_t column, int64_t head = 0);
 
-/// out = dropout(softmax(L)) v with L = softcap(scale * q k^T) + alibi + bias + attnMask, hidden entries -inf, the LSE of
-/// L, and the probabilities softmax(L), dropped ones negative; accumulated in double.
+/// out = dropout(softmax(L)) v with L = softcap(scale * q k^T) + alibi + bias + attnMask, hidden entries -inf, the LSE
+/// of L, and the probabilities softmax(L), dropped ones negative; accumulated in double.
 ///
 ///   * A row that sees nothing, or sees only logits of -inf, gives 0 and an LSE of -inf.
 ///   * K and V at positions hidden from a row never touch that row: they are not multiplied by zero, they are not read

@@ -47,8 +47,8 @@ struct AttentionProblem {
   int64_t headDimV = 1;
   int64_t pairs = 0; ///< N of packed GLM; 0 otherwise
 
-  /// Strides in elements. q, k, v, out: (batch, seqlen, heads, head_dim). Varlen: the batch stride of these and of lse is
-  /// 0, and a sequence begins at the row that cu_seqlens says.
+  /// Strides in elements. q, k, v, out: (batch, seqlen, heads, head_dim). Varlen: the batch stride of these and of lse
+  /// is 0, and a sequence begins at the row that cu_seqlens says.
   std::array<int64_t, 4> q{}, k{}, v{}, out{};
   std::array<int64_t, 3> lse{}; ///< (batch, heads, seqlen_q)
   std::array<int64_t, 3> glm{}; ///< (batch) for GlmBreak, (batch, 2, N) for GlmPacked
@@ -121,14 +121,14 @@ enum class Purpose : uint8_t {
 /// where the other tensors do not. Purpose::Reference takes CPU tensors only.
 ///
 /// Checks everything (semantics A1 to A4, A6, A8, A9, A11) before anything is compiled or written. Throws Error with
-/// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed. A feature that
-/// no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the reference, after all
-/// other checks.
+/// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed. A feature
+/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the reference, after
+/// all other checks.
 ///
 /// GLM values: a break point lies in [0, seqlen_k]. A pair is unused, (-1, -1), or both its numbers lie in
 /// [0, seqlen_k]. A pair whose start is not below its end holds no row: it is legal and changes nothing, because a
-/// packer that shrinks a sample to nothing writes exactly that. In a varlen batch, and with seqused_k, seqlen_k is that of
-/// the sequence.
+/// packer that shrinks a sample to nothing writes exactly that. In a varlen batch, and with seqused_k, seqlen_k is that
+/// of the sequence.
 AttentionProblem checkForward(const TwForwardArgs &args, Purpose purpose, ForwardPointers *pointers = nullptr);
 
 } // namespace tilewright::runtime
