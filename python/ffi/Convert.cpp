@@ -84,17 +84,46 @@ std::optional<TwDType> toDType(DLDataType dtype) {
   if (dtype.code == kDLInt && dtype.bits == 64) {
     return TW_INT64;
   }
+  if (dtype.code == kDLBool && dtype.bits == 8) {
+    return TW_BOOL;
+  }
   return std::nullopt;
 }
 
+/// What an argument that is no q, k, v or out may be, for messages.
+struct Allowed {
+  const char *name;
+  const char *dtypes;
+  const char *rank;
+};
+
+constexpr Allowed kAllowed[] = {
+    {"lse", "float32", "3: (batch, heads, seqlen_q)"},
+    {"glm_mask", "int32", "1: break points (batch,), or 3: pairs (batch, 2, N)"},
+    {"bias", "q's or float32", "4: (batch, heads, seqlen_q, seqlen_k)"},
+    {"attn_mask", "q's, float32 or bool", "4: (batch, heads, seqlen_q, seqlen_k)"},
+    {"key_padding_mask", "bool", "2: (batch, seqlen_k)"},
+    {"alibi_slopes", "float32", "1: (heads,), or 2: (batch, heads)"},
+    {"document_ids", "int32", "2: (batch, seqlen_k)"},
+    {"rng_state", "int64", "1: (2,)"},
+    {"probs", "q's", "4: (batch, heads, seqlen_q, seqlen_k)"},
+    {"cu_seqlens_q", "int32", "1: (batch + 1,)"},
+    {"cu_seqlens_k", "int32", "1: (batch + 1,)"},
+    {"seqused_k", "int32", "1: (batch,)"},
+};
+
+const Allowed *allowedOf(const std::string &name) {
+  for (const Allowed &allowed : kAllowed) {
+    if (name == allowed.name) {
+      return &allowed;
+    }
+  }
+  return nullptr;
+}
+
 std::string allowedDTypes(const std::string &name) {
-  if (name == "glm_mask") {
-    return "int32";
-  }
-  if (name == "lse") {
-    return "float32";
-  }
-  return "one of float32, float16, bfloat16";
+  const Allowed *allowed = allowedOf(name);
+  return allowed != nullptr ? allowed->dtypes : "one of float32, float16, bfloat16";
 }
 
 TwDevice toDevice(const std::string &name, DLDevice device) {
@@ -157,9 +186,9 @@ TwTensor toTensor(const char *name, const tvm::ffi::Optional<TensorView> &view) 
   TwTensor tensor = toTensor(name, view.value());
   if (tensor.rank == 0) {
     // To the C ABI rank 0 means "not given": a scalar must not pass for an absent mask.
-    std::string allowed = std::string(name) == "glm_mask" ? "1: break points (batch,), or 3: pairs (batch, 2, N)"
-                                                          : "3: (batch, heads, seqlen_q)";
-    raise(TW_INVALID_ARGUMENT, std::string(name) + ": rank is 0, must be " + allowed, name);
+    const Allowed *allowed = allowedOf(name);
+    raise(TW_INVALID_ARGUMENT,
+          std::string(name) + ": rank is 0, must be " + (allowed != nullptr ? allowed->rank : "4"), name);
   }
   return tensor;
 }

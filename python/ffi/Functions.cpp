@@ -11,6 +11,14 @@
 //   softmax_scale    None (head_dim ** -0.5) or a float
 //   causal           bool
 //   causal_align     "bottom_right" or "top_left"
+// `forward_features` has all arguments of the C ABI: after these the tensors
+//   bias, attn_mask, key_padding_mask, alibi_slopes, document_ids, rng_state, probs, cu_seqlens_q, cu_seqlens_k,
+//   seqused_k   None or a tensor
+// and the numbers
+//   window_left, window_right, softcap, dropout_p, dropout_seed, dropout_offset, max_seqlen_q, max_seqlen_k
+// Seed and offset are the 64 bits of a signed integer. It is a function of its own because every argument, given or
+// not, costs a plain call its time.
+//
 // CUDA tensors: `forward` works on the stream that TVM-FFI's environment holds for the device, `forward_on_stream` on
 // the one that it is given. Neither waits for it.
 #include "Convert.h"
@@ -93,10 +101,46 @@ void forwardOnStream(int64_t engine, int64_t stream, TensorView q, TensorView k,
   check(tw_forward(toEngine(engine), &args));
 }
 
-void referenceForward(TensorView q, TensorView k, TensorView v, TensorView out, Optional<TensorView> lse,
-                      Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal, String causalAlign) {
+/// Every argument there is, by the kernels or by the float64 reference. `stream`: a CUstream as an integer, None for
+/// that of TVM-FFI's environment.
+void forwardFeatures(bool reference, int64_t engine, Optional<int64_t> stream, TensorView q, TensorView k, TensorView v,
+                     TensorView out, Optional<TensorView> lse, Optional<TensorView> glmMask,
+                     Optional<double> softmaxScale, bool causal, String causalAlign, Optional<TensorView> bias,
+                     Optional<TensorView> attnMask, Optional<TensorView> keyPaddingMask,
+                     Optional<TensorView> alibiSlopes, Optional<TensorView> documentIds, Optional<TensorView> rngState,
+                     Optional<TensorView> probs, Optional<TensorView> cuSeqlensQ, Optional<TensorView> cuSeqlensK,
+                     Optional<TensorView> seqUsedK, int64_t windowLeft, int64_t windowRight, double softcap,
+                     double dropoutP, int64_t dropoutSeed, int64_t dropoutOffset, int64_t maxSeqlenQ,
+                     int64_t maxSeqlenK) {
   TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
-  check(tw_reference_forward(&args));
+  args.bias = toTensor("bias", bias);
+  args.attn_mask = toTensor("attn_mask", attnMask);
+  args.key_padding_mask = toTensor("key_padding_mask", keyPaddingMask);
+  args.alibi_slopes = toTensor("alibi_slopes", alibiSlopes);
+  args.document_ids = toTensor("document_ids", documentIds);
+  args.rng_state = toTensor("rng_state", rngState);
+  args.probs = toTensor("probs", probs);
+  args.cu_seqlens_q = toTensor("cu_seqlens_q", cuSeqlensQ);
+  args.cu_seqlens_k = toTensor("cu_seqlens_k", cuSeqlensK);
+  args.seqused_k = toTensor("seqused_k", seqUsedK);
+  args.has_window = windowLeft != -1 || windowRight != -1;
+  args.window_left = args.has_window ? windowLeft : 0;
+  args.window_right = args.has_window ? windowRight : 0;
+  args.softcap = softcap;
+  args.dropout_p = dropoutP;
+  args.dropout_seed = static_cast<uint64_t>(dropoutSeed);
+  args.dropout_offset = static_cast<uint64_t>(dropoutOffset);
+  args.max_seqlen_q = maxSeqlenQ;
+  args.max_seqlen_k = maxSeqlenK;
+  if (reference) {
+    return check(tw_reference_forward(&args));
+  }
+  if (stream.has_value()) {
+    args.stream = reinterpret_cast<void *>(stream.value());
+  } else if (args.q.device == TW_DEVICE_CUDA) {
+    args.stream = TVMFFIEnvGetStream(kDLCUDA, args.q.device_index);
+  }
+  check(tw_forward(toEngine(engine), &args));
 }
 
 String forwardPlan(int64_t engine, TensorView q, TensorView k, TensorView v, Optional<TensorView> out,
@@ -216,7 +260,7 @@ String lastErrorArgument() { return lastArgument(); }
 
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward, tilewright::glue::forward)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_on_stream, tilewright::glue::forwardOnStream)
-TVM_FFI_DLL_EXPORT_TYPED_FUNC(reference_forward, tilewright::glue::referenceForward)
+TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_features, tilewright::glue::forwardFeatures)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_plan, tilewright::glue::forwardPlan)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_block_map, tilewright::glue::forwardBlockMap)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_create, tilewright::glue::engineCreate)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tilewright: attention kernels, compiled on demand for the problem at hand.
 
-:func:`flash_attn_func` computes attention on NumPy arrays and torch CPU tensors. Importing this package loads no
+:func:`flash_attn_func` computes attention on NumPy arrays and torch tensors. Importing this package loads no
 library, imports neither NumPy nor PyTorch, and writes nothing; all that happens with the first call.
 """
 
@@ -16,7 +16,7 @@ from .errors import (
     TilewrightError,
     Unsupported,
 )
-from .functions import flash_attn_func
+from .functions import flash_attn_func, flash_attn_varlen_func
 
 __version__ = "0.1.0"
 
@@ -34,4 +34,5 @@ __all__ = [
     "__version__",
     "default_engine",
     "flash_attn_func",
+    "flash_attn_varlen_func",
 ]

@@ -34,8 +34,24 @@ _TORCH_TYPES = {
 }
 
 
+_ALLOWED = {
+    "glm_mask": "int32",
+    "lse": "float32",
+    "bias": "q's or float32",
+    "attn_mask": "q's, float32 or bool",
+    "key_padding_mask": "bool",
+    "alibi_slopes": "float32",
+    "document_ids": "int32",
+    "rng": "int64",
+    "rng_state": "int64",
+    "cu_seqlens_q": "int32",
+    "cu_seqlens_k": "int32",
+    "seqused_k": "int32",
+}
+
+
 def _allowed(name: str) -> str:
-    return {"glm_mask": "int32", "lse": "float32"}.get(name, "one of float32, float16, bfloat16")
+    return _ALLOWED.get(name, "one of float32, float16, bfloat16")
 
 
 def _type_name(value: Any) -> str:
@@ -107,6 +123,16 @@ class NumpyArrays:
     def forward(self, engine: int, arrays: Tuple[Any, ...], *rest: Any) -> None:
         """The exported function ``forward``; ``arrays`` are q, k, v, out, lse, glm_mask, the last two may be None."""
         _ffi.call("forward", engine, *self.describe(arrays), *rest)
+
+    def forward_features(self, engine: int, arrays: Tuple[Any, ...], options: Tuple[Any, ...], features: Any) -> None:
+        """The exported function ``forward_features``; ``features`` are a ``_features.Features``."""
+        rest = features.native(self.tensor)
+        _ffi.call("forward_features", False, engine, None, *self.describe(arrays), *options, *rest)
+
+    def draw_rng(self, like: Any) -> Tuple[int, int]:
+        """Seed and offset from NumPy's global generator, which ``numpy.random.seed`` sets."""
+        seed, offset = self._numpy.random.randint(0, 2**63 - 1, 2, self._numpy.int64).tolist()
+        return seed, offset
 
     def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:
         names = ("q", "k", "v", "out", "lse", "glm_mask")
@@ -187,6 +213,19 @@ class TorchTensors:
             _ffi.torch_forward_on_stream(engine, stream, *tensors, *rest)
         else:
             _ffi.torch_forward(engine, *tensors, *rest)
+
+    def forward_features(self, engine: int, arrays: Tuple[Any, ...], options: Tuple[Any, ...], features: Any) -> None:
+        """The exported function ``forward_features``; ``features`` are a ``_features.Features``."""
+        names = ("q", "k", "v", "out", "lse", "glm_mask")
+        tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
+        q = tensors[0]
+        stream = self._torch.cuda.current_stream(q.device).cuda_stream if q.is_cuda else None
+        _ffi.torch_forward_features(False, engine, stream, *tensors, *options, *features.native(self.check))
+
+    def draw_rng(self, like: Any) -> Any:
+        """Seed and offset from torch's generator of the device, as a tensor on it: no wait for a device, and a CUDA
+        graph draws anew each time that it is replayed."""
+        return self._torch.empty(2, dtype=self._torch.int64, device=like.device).random_()
 
     def describe(self, arrays: Tuple[Any, ...]) -> Tuple[Any, ...]:
         names = ("q", "k", "v", "out", "lse", "glm_mask")

@@ -298,6 +298,11 @@ def torch_forward_on_stream(*args: Any) -> None:
     _call_with_torch("forward_on_stream", args)
 
 
+def torch_forward_features(*args: Any) -> None:
+    """The exported function ``forward_features``, for torch tensors."""
+    _call_with_torch("forward_features", args)
+
+
 def _call_with_torch(name: str, args: Sequence[Any]) -> None:
     function = _torch_functions.get(name)
     if function is None:

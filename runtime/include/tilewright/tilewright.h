@@ -40,7 +40,8 @@ typedef enum TwDType {
   TW_BFLOAT16 = 2,
   TW_INT32 = 3,
   TW_FLOAT64 = 4, ///< only for tw_reference_forward
-  TW_INT64 = 5    ///< never accepted; named so that a binding can pass what it got and the error can name it
+  TW_INT64 = 5,   ///< only for rng_state
+  TW_BOOL = 6     ///< one byte, 0 or 1
 } TwDType;
 
 typedef enum TwDevice { TW_DEVICE_CPU = 0, TW_DEVICE_CUDA = 1 } TwDevice;
@@ -62,21 +63,73 @@ typedef enum TwCausalAlign {
   TW_ALIGN_TOP_LEFT = 1      ///< query row i stands at key position i
 } TwCausalAlign;
 
-/// One forward call: out = softmax(scale * q k^T, hidden entries -inf) v.
+/// One forward call. With x = scale * (q k^T), x[i][j] of query row i and key j of one sequence:
+///
+///   out = dropout(softmax(L)) v,   L = softcap(x) + alibi + bias + attn_mask, and -inf where (i, j) is hidden.
+///
+/// sq and sk are the lengths of the sequence: seqlen_q and seqlen_k; with cu_seqlens those that it gives; with
+/// seqused_k sk is that number. Query row i stands at key position p = i + o, o = sk - sq (bottom right) or 0 (top
+/// left). An entry is visible if j < sk and every mask that is given lets it be. A row that sees nothing, or only
+/// entries of L = -inf: out 0, probs 0, lse -inf. Fields that are zero are absent. Which of them kernels serve:
+/// tw_support_matrix; tw_forward refuses the others with TW_UNSUPPORTED, tw_reference_forward computes all.
+///
+/// Refused besides what each field says, with TW_INVALID_ARGUMENT and the name of the argument:
+///   glm_mask            without causal
+///   cu_seqlens_q or _k  one without the other
+///   max_seqlen_q or _k  not 0 without cu_seqlens
+///   rng_state           with a dropout_seed or dropout_offset that is not 0
+///   window_left, _right above 0 while has_window is 0
+/// Everything else combines. Numbers inside tensors (glm_mask, document_ids, cu_seqlens, seqused_k) are checked on the
+/// CPU only, at the positions that are used.
 typedef struct TwForwardArgs {
   size_t struct_size;    ///< sizeof(TwForwardArgs)
   TwTensor q;            ///< (batch, seqlen_q, heads, head_dim): float32, float16 or bfloat16
   TwTensor k;            ///< (batch, seqlen_k, heads_k, head_dim), heads % heads_k == 0
   TwTensor v;            ///< (batch, seqlen_k, heads_k, head_dim_v)
   TwTensor out;          ///< (batch, seqlen_q, heads, head_dim_v), dtype of q
-  TwTensor lse;          ///< rank 0, or (batch, heads, seqlen_q) float32: natural log of the sum of exponentials
-  TwTensor glm_mask;     ///< rank 0, or int32 (batch,) break points, or int32 (batch, 2, N) [start, end) pairs
+  TwTensor lse;          ///< rank 0, or (batch, heads, seqlen_q) float32: natural log of the sum of exp(L), to which
+                         ///< dropout does nothing
+  TwTensor glm_mask;     ///< rank 0, or int32 (batch,) break points, or int32 (batch, 2, N) [start, end) pairs: row i
+                         ///< sees j < max(p + 1, e), e its break point or the largest end of the pairs that hold p.
+                         ///< Numbers in [0, sk], or a pair (-1, -1), which is unused
   double softmax_scale;  ///< finite, >= 0; read only if has_softmax_scale, else head_dim ** -0.5
   int32_t has_softmax_scale;
   int32_t causal;        ///< 0 or 1
   TwCausalAlign causal_align;
   void *stream;          ///< CUstream for tensors on a CUDA device; NULL is its legacy default stream. Not read on
                          ///< the CPU
+
+  TwTensor bias;             ///< rank 0, or (batch|1, heads|1, seqlen_q|1, seqlen_k|1), dtype of q or float32, any
+                             ///< strides: added to the score after scale and softcap
+  TwTensor attn_mask;        ///< rank 0, or shaped as bias; dtype of q or float32: added as well; TW_BOOL: true is
+                             ///< visible
+  TwTensor key_padding_mask; ///< rank 0, or (batch, seqlen_k) TW_BOOL: true is a real key, others are hidden
+  TwTensor alibi_slopes;     ///< rank 0, or (heads,) or (batch, heads) float32: adds -slope * |p - j|. Not checked to
+                             ///< be finite
+  TwTensor document_ids;     ///< rank 0, or (batch, seqlen_k) int32, the document of each key position: row i sees keys
+                             ///< of the document at p, and none if p is outside of [0, sk). Ids are >= 0 and do not
+                             ///< decrease; -1, only at the end, is padding: it sees nothing and nothing sees it
+  int32_t has_window;        ///< 0 or 1
+  int64_t window_left;       ///< -1: unbounded; else >= 0, and keys j >= p - window_left are visible
+  int64_t window_right;      ///< -1: unbounded; else >= 0, and keys j <= p + window_right are visible. With causal the
+                             ///< causal limit, which glm_mask may raise, stands in its place
+  double softcap;            ///< 0: off; else finite and > 0: softcap(x) = softcap * tanh(x / softcap)
+  double dropout_p;          ///< 0 <= dropout_p < 1, the share of probabilities set to 0; kernels/Philox.h says which.
+                             ///< The others are scaled by the inverse of the share that is really kept
+  uint64_t dropout_seed, dropout_offset;
+  TwTensor rng_state;        ///< rank 0, or int64 (2,) seed, offset, on the device of q: read instead of the two above
+  TwTensor probs;            ///< rank 0, or (batch, heads, seqlen_q, seqlen_k), dtype of q: receives softmax(L), not
+                             ///< scaled by dropout, dropped entries negative, hidden ones 0
+  TwTensor cu_seqlens_q;     ///< rank 0, or int32 (batch + 1,): where each sequence starts; from 0 to total_q, not
+                             ///< decreasing. Then q is (total_q, heads, head_dim), out (total_q, heads, head_dim_v),
+                             ///< lse (heads, total_q), and the other tensors are indexed by sequence and by position
+                             ///< inside it: seqlen_q and seqlen_k in their shapes are the max_seqlen below, or more
+                             ///< (probs: exactly; what lies outside of a sequence is set to 0)
+  TwTensor cu_seqlens_k;     ///< the same for k (total_k, heads_k, head_dim) and v (total_k, heads_k, head_dim_v)
+  TwTensor seqused_k;        ///< rank 0, or int32 (batch,): of each sequence only so many keys, the first, are used;
+                             ///< from 0 to its length. With or without cu_seqlens
+  int64_t max_seqlen_q;      ///< with cu_seqlens: no sequence is longer; else 0
+  int64_t max_seqlen_k;      ///< with cu_seqlens: no sequence is longer; else 0
 } TwForwardArgs;
 
 typedef struct TwString {
@@ -143,7 +196,8 @@ TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, 
 /// batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*), row-major; `capacity` is map's size.
 TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *args, int64_t *block_m,
                                         int64_t *block_n, uint8_t *map, size_t capacity);
-/// The float64 reference, element by element, no blocks. Tensors may be float64 as well; lse is float32 or float64.
+/// The float64 reference, element by element, no blocks; every field of TwForwardArgs. q, k, v, bias and attn_mask may
+/// be float64 as well; out and probs have the dtype of q or are float64, lse is float32 or float64.
 TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
 /// The float32 reference on a CUDA device, for checks: plain CUDA C++, a block a query row, compiled by NVRTC at the
 /// first call on a device. Arguments as for tw_forward with CUDA tensors, but `out` is float32. Queues the work on
@@ -166,7 +220,8 @@ TW_EXPORT TwStatus tw_cuda_download(int32_t device, void *to, const void *from, 
 /// GPU key "attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin") and returns that stage's text (machine code for
 /// "obj" and "cubin"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.
 TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *output, TwString *timings);
-/// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex digits.
+/// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex
+/// digits.
 TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);
 /// JSON: versions, targets, cache location and size, what was found and what was not.
 TW_EXPORT TwStatus tw_info(TwEngine *engine, TwString *json);

@@ -68,6 +68,7 @@ template <> inline constexpr bool kHasDType<float> = true;
 template <> inline constexpr bool kHasDType<double> = true;
 template <> inline constexpr bool kHasDType<int32_t> = true;
 template <> inline constexpr bool kHasDType<int64_t> = true;
+template <> inline constexpr bool kHasDType<bool> = sizeof(bool) == 1;
 
 } // namespace detail
 
@@ -77,7 +78,8 @@ enum class DType {
   BFloat16 = TW_BFLOAT16,
   Int32 = TW_INT32,
   Float64 = TW_FLOAT64, ///< only for referenceForward
-  Int64 = TW_INT64      ///< never accepted
+  Int64 = TW_INT64,     ///< only for rngState
+  Bool = TW_BOOL        ///< one byte
 };
 
 enum class CausalAlign {
@@ -85,8 +87,8 @@ enum class CausalAlign {
   TopLeft = TW_ALIGN_TOP_LEFT          ///< query row i stands at key position i
 };
 
-/// The DType of float, double, int32_t or int64_t. 16-bit floats have no type that every compiler knows: their tensors
-/// are built from a void pointer and a DType.
+/// The DType of float, double, int32_t, int64_t or bool. 16-bit floats have no type that every compiler knows: their
+/// tensors are built from a void pointer and a DType.
 template <typename T>
   requires detail::kHasDType<T>
 constexpr DType dtypeOf() {
@@ -96,6 +98,8 @@ constexpr DType dtypeOf() {
     return DType::Float64;
   } else if constexpr (std::is_same_v<T, int32_t>) {
     return DType::Int32;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return DType::Bool;
   } else {
     return DType::Int64;
   }
@@ -221,6 +225,13 @@ public:
 
 class Engine;
 
+/// Keys visible from a row at key position p: p - left to p + right. -1: unbounded.
+struct Window {
+  int64_t left = -1;
+  int64_t right = -1;
+};
+
+/// What kernels serve of it: supportMatrix(). Fields as in TwForwardArgs.
 struct ForwardOptions {
   bool causal = false;
   CausalAlign causalAlign = CausalAlign::BottomRight;
@@ -229,6 +240,27 @@ struct ForwardOptions {
   Tensor lse = {};                                   ///< (batch, heads, seqlen_q) float32, if the caller wants it
   const Engine *engine = nullptr;                    ///< not given: the process-wide engine
   void *stream = nullptr; ///< CUstream for tensors on a CUDA device; null is its legacy default stream
+
+  ConstTensor bias = {};           ///< (batch|1, heads|1, seqlen_q|1, seqlen_k|1), dtype of q or float32: added to
+                                   ///< scores
+  ConstTensor attnMask = {};       ///< shaped as bias: added too, or bool: true is visible
+  ConstTensor keyPaddingMask = {}; ///< bool (batch, seqlen_k): true is a real key
+  ConstTensor alibiSlopes = {};    ///< float32 (heads,) or (batch, heads)
+  ConstTensor documentIds = {};    ///< int32 (batch, seqlen_k): rows see keys of their own document; -1 is padding
+  Window window = {};
+  double softcap = 0.0;  ///< 0: off
+  double dropoutP = 0.0; ///< share of the probabilities that is set to 0
+  uint64_t dropoutSeed = 0;
+  uint64_t dropoutOffset = 0;
+  ConstTensor rngState = {}; ///< int64 (2,) seed, offset: read instead of the two above
+  Tensor probs = {};         ///< (batch, heads, seqlen_q, seqlen_k), if the caller wants the probabilities
+  /// int32 (batch + 1,): a batch of sequences of different lengths. q (total_q, heads, head_dim), k and v (total_k,
+  /// heads_k, ...), out (total_q, heads, head_dim_v), lse (heads, total_q).
+  ConstTensor cuSeqlensQ = {};
+  ConstTensor cuSeqlensK = {};
+  ConstTensor seqUsedK = {}; ///< int32 (batch,): only so many keys of each sequence are used
+  int64_t maxSeqlenQ = 0;    ///< with cuSeqlens: no sequence is longer
+  int64_t maxSeqlenK = 0;
 };
 
 struct EngineOptions {
@@ -270,6 +302,26 @@ inline TwForwardArgs forwardArgs(const ConstTensor &q, const ConstTensor &k, con
   args.causal = options.causal ? 1 : 0;
   args.causal_align = static_cast<TwCausalAlign>(options.causalAlign);
   args.stream = options.stream;
+  args.bias = options.bias.raw();
+  args.attn_mask = options.attnMask.raw();
+  args.key_padding_mask = options.keyPaddingMask.raw();
+  args.alibi_slopes = options.alibiSlopes.raw();
+  args.document_ids = options.documentIds.raw();
+  const bool window = options.window.left != -1 || options.window.right != -1;
+  args.has_window = window ? 1 : 0;
+  args.window_left = window ? options.window.left : 0;
+  args.window_right = window ? options.window.right : 0;
+  args.softcap = options.softcap;
+  args.dropout_p = options.dropoutP;
+  args.dropout_seed = options.dropoutSeed;
+  args.dropout_offset = options.dropoutOffset;
+  args.rng_state = options.rngState.raw();
+  args.probs = options.probs.raw();
+  args.cu_seqlens_q = options.cuSeqlensQ.raw();
+  args.cu_seqlens_k = options.cuSeqlensK.raw();
+  args.seqused_k = options.seqUsedK.raw();
+  args.max_seqlen_q = options.maxSeqlenQ;
+  args.max_seqlen_k = options.maxSeqlenK;
   return args;
 }
 
@@ -330,17 +382,18 @@ inline TwEngine *handleOf(const ForwardOptions &options) {
 
 } // namespace detail
 
-/// out = softmax(scale * q k^T, hidden entries -inf) v. q (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k,
-/// heads_k, head_dim or head_dim_v), out (batch, seqlen_q, heads, head_dim_v). Returns when out is
-/// written; for tensors on a CUDA device when the work is queued on options.stream (see tw_forward).
+/// out = softmax(scale * q k^T, hidden entries -inf) v, and what the options add (TwForwardArgs has the formula). q
+/// (batch, seqlen_q, heads, head_dim), k and v (batch, seqlen_k, heads_k, head_dim or head_dim_v), out (batch,
+/// seqlen_q, heads, head_dim_v). Throws Error(TW_UNSUPPORTED) for an option that no kernel serves yet. Returns when out
+/// is written; for tensors on a CUDA device when the work is queued on options.stream (see tw_forward).
 inline void forward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
                     const ForwardOptions &options = {}) {
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);
   detail::check(tw_forward(detail::handleOf(options), &args));
 }
 
-/// The same in float64, element by element, without generated code: for checks. Tensors may be float64 too, and lse
-/// float32 or float64; the engine is not used.
+/// The same in float64, element by element, without generated code, every option: for checks. Tensors may be float64
+/// too, and lse float32 or float64; the engine is not used.
 inline void referenceForward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
                              const ForwardOptions &options = {}) {
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);

@@ -9,6 +9,7 @@ using namespace tilewright;
 using namespace tilewright::runtime;
 using kernels::ReferenceArgs;
 using kernels::ReferenceMask;
+using kernels::ReferenceTable;
 using kernels::ReferenceTensor;
 using kernels::ReferenceType;
 
@@ -24,6 +25,8 @@ ReferenceType referenceType(TwDType dtype) {
     return ReferenceType::BF16;
   case TW_FLOAT64:
     return ReferenceType::F64;
+  case TW_BOOL:
+    return ReferenceType::Bool;
   default:
     throw Error(TW_INTERNAL_ERROR, "the reference was given an element type that argument checking lets nobody pass");
   }
@@ -45,6 +48,39 @@ ReferenceMask referenceMask(attn::MaskKind mask) {
 
 ReferenceTensor tensor(const void *data, TwDType dtype, const std::array<int64_t, 4> &strides) {
   return {const_cast<void *>(data), referenceType(dtype), strides};
+}
+
+ReferenceTensor scoreTensor(const void *data, const ScoreTensor &score) {
+  return score.given ? tensor(data, score.dtype, score.strides) : ReferenceTensor{};
+}
+
+template <typename T> ReferenceTable<T> table(const T *data, const TableTensor &tensor) {
+  return {tensor.given, data, tensor.strides};
+}
+
+void addFeatures(const AttentionProblem &problem, const ForwardPointers &pointers, ReferenceArgs &reference) {
+  reference.hasBias = problem.bias.given;
+  reference.bias = scoreTensor(pointers.bias, problem.bias);
+  reference.hasAttnMask = problem.attnMask.given;
+  reference.attnMask = scoreTensor(pointers.attnMask, problem.attnMask);
+  reference.keyPadding = table(pointers.keyPadding, problem.keyPadding);
+  reference.alibi = table(pointers.alibi, problem.alibi);
+  reference.documents = table(pointers.documents, problem.documents);
+  reference.windowLeft = problem.windowLeft;
+  reference.windowRight = problem.windowRight;
+  reference.softcap = problem.softcap;
+  reference.dropoutP = problem.dropoutP;
+  reference.dropoutSeed = problem.dropoutSeed;
+  reference.dropoutOffset = problem.dropoutOffset;
+  if (problem.rngState.given) {
+    reference.dropoutSeed = static_cast<uint64_t>(pointers.rngState[0]);
+    reference.dropoutOffset = static_cast<uint64_t>(pointers.rngState[problem.rngState.strides[0]]);
+  }
+  reference.writeProbs = problem.probs.given;
+  reference.probs = scoreTensor(pointers.probs, problem.probs);
+  reference.cuSeqlensQ = table(pointers.cuSeqlensQ, problem.cuSeqlensQ);
+  reference.cuSeqlensK = table(pointers.cuSeqlensK, problem.cuSeqlensK);
+  reference.seqUsedK = table(pointers.seqUsedK, problem.seqUsedK);
 }
 
 } // namespace
@@ -79,6 +115,7 @@ extern "C" TwStatus tw_reference_forward(const TwForwardArgs *args) {
     reference.glm = pointers.glm;
     reference.glmPairs = problem.pairs;
     reference.glmStrides = problem.glm;
+    addFeatures(problem, pointers, reference);
     kernels::referenceForward(reference);
   });
 }

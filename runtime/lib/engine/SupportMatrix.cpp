@@ -11,6 +11,8 @@ namespace {
 constexpr int32_t kNoValue = -1;
 
 constexpr int32_t value(attn::MaskKind mask) { return static_cast<int32_t>(mask); }
+constexpr int32_t value(Feature feature) { return static_cast<int32_t>(feature); }
+constexpr std::string_view kReferenceOnly = "the reference only, so far";
 
 constexpr SupportRow kRows[] = {
     {FeatureGroup::Pass, kNoValue, "forward", true, true, ""},
@@ -35,17 +37,28 @@ constexpr SupportRow kRows[] = {
 
     {FeatureGroup::Shape, kNoValue, "any seqlen_q and seqlen_k from 0 to 2^31 - 1, equal or not", true, true, ""},
     {FeatureGroup::Shape, kNoValue, "grouped and multi-query heads: heads % heads_k == 0", true, true, ""},
-    {FeatureGroup::Shape, kNoValue, "sequences of different lengths in one batch (cu_seqlens)", false, false, ""},
-
     {FeatureGroup::Layout, kNoValue, "(b, s, h, d) and (b, h, s, d), packed qkv and kv views, by strides", true, true,
      "no copy is made"},
     {FeatureGroup::Layout, kNoValue, "innermost stride other than 1, stride 0, negative strides", true, true,
      "slower loads; stride 0 not in outputs"},
 
     {FeatureGroup::Output, kNoValue, "log-sum-exp, float32", true, true, "natural logarithm"},
-    {FeatureGroup::Output, kNoValue, "dropout", false, false, ""},
-    {FeatureGroup::Output, kNoValue, "bias, additive and boolean mask tensors", false, false, ""},
-    {FeatureGroup::Output, kNoValue, "sliding window, ALiBi, softcap", false, false, ""},
+
+    {FeatureGroup::Feature, value(Feature::Bias), "`bias`, `(b, h, sq, sk)` broadcast", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::AdditiveMask), "additive `attn_mask`, `(b, h, sq, sk)` broadcast", false,
+     false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::BoolMask), "bool `attn_mask`, `(b, h, sq, sk)` broadcast", false, false,
+     kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::KeyPadding), "`key_padding_mask`, `(b, sk)`", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Documents), "`document_ids`, `(b, sk)`", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Window), "sliding window, left and right", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Alibi), "`alibi_slopes`, `(h,)` or `(b, h)`", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Softcap), "`softcap`", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Dropout), "dropout", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Probs), "the probabilities as an output", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Varlen), "sequences of different lengths in one batch: `cu_seqlens`", false,
+     false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::SeqUsedK), "`seqused_k`", false, false, kReferenceOnly},
 };
 
 std::string_view groupTitle(FeatureGroup group) {
@@ -65,7 +78,9 @@ std::string_view groupTitle(FeatureGroup group) {
   case FeatureGroup::Layout:
     return "Layout";
   case FeatureGroup::Output:
-    return "Options";
+    return "Output";
+  case FeatureGroup::Feature:
+    return "Feature";
   }
   return "";
 }
@@ -107,6 +122,10 @@ bool runtime::supportsMask(attn::MaskKind mask, TwDevice device) {
 
 bool runtime::supportsCausalAlign(TwCausalAlign align, TwDevice device) {
   return served(FeatureGroup::CausalAlign, align, device);
+}
+
+bool runtime::supportsFeature(Feature feature, TwDevice device) {
+  return served(FeatureGroup::Feature, value(feature), device);
 }
 
 std::string runtime::supportedValues(FeatureGroup group, TwDevice device) {

@@ -45,6 +45,8 @@ std::string_view dtypeName(DType dtype) {
     return "f64";
   case DType::Int32:
     return "i32";
+  case DType::Bool:
+    return "bool";
   case DType::Int64:
     break;
   }
@@ -59,6 +61,8 @@ size_t elementBytes(DType dtype) {
   case DType::Float32:
   case DType::Int32:
     return 4;
+  case DType::Bool:
+    return 1;
   case DType::Float64:
   case DType::Int64:
     break;

@@ -239,6 +239,43 @@ TEST(CppCuda, TheReferenceRefusesCpuTensors) {
   EXPECT_EQ(errorOf([&] { tilewright::cudaReferenceForward(tensor, tensor, tensor, tensor); }).argument(), "q");
 }
 
+TEST(CppFeatures, ReferenceComputesWhatForwardRefuses) {
+  // One head, keys of zero: a row's output is the mean of the values that it sees.
+  const int64_t s = 4;
+  std::vector<float> q(s, 1.0f), k(s, 0.0f), v = {1, 2, 4, 8}, out(s, -1.0f), probs(s * s, -1.0f);
+  const Tensor qView(q.data(), {1, s, 1, 1}), kView(k.data(), {1, s, 1, 1}), vView(v.data(), {1, s, 1, 1});
+  const Tensor outView(out.data(), {1, s, 1, 1});
+  const bool real[] = {true, true, true, false};
+  const int32_t documents[] = {0, 0, 1, 1};
+  tilewright::ForwardOptions options;
+  options.keyPaddingMask = {real, {1, s}};
+  options.documentIds = {documents, {1, s}};
+  options.probs = Tensor(probs.data(), {1, 1, s, s});
+  tilewright::referenceForward(qView, kView, vView, outView, options);
+  EXPECT_EQ(out, (std::vector<float>{1.5f, 1.5f, 4.0f, 4.0f}));
+  EXPECT_EQ(probs, (std::vector<float>{.5f, .5f, 0, 0, .5f, .5f, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0}));
+  options = {};
+  options.window = {1, 0};
+  tilewright::referenceForward(qView, kView, vView, outView, options);
+  EXPECT_EQ(out, (std::vector<float>{1.0f, 1.5f, 3.0f, 6.0f}));
+
+  // Two sequences in one row of keys.
+  const int32_t boundaries[] = {0, 1, 4};
+  options = {};
+  options.cuSeqlensQ = options.cuSeqlensK = {boundaries, {3}};
+  options.maxSeqlenQ = options.maxSeqlenK = 3;
+  tilewright::referenceForward(Tensor(q.data(), {s, 1, 1}), Tensor(k.data(), {s, 1, 1}), Tensor(v.data(), {s, 1, 1}),
+                               Tensor(out.data(), {s, 1, 1}), options);
+  EXPECT_FLOAT_EQ(out[0], 1.0f);
+  EXPECT_FLOAT_EQ(out[3], 14.0f / 3);
+
+  options = {};
+  options.softcap = 20;
+  const Error refused = errorOf([&] { tilewright::forward(qView, kView, vView, outView, options); });
+  EXPECT_EQ(refused.status(), TW_UNSUPPORTED);
+  EXPECT_EQ(refused.argument(), "softcap");
+}
+
 TEST(CppInfo, SupportMatrixIsATable) {
   EXPECT_NE(tilewright::supportMatrix().find('|'), std::string::npos);
   EXPECT_FALSE(tilewright::buildId().empty());

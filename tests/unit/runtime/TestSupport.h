@@ -78,6 +78,9 @@ public:
   }
 
   static size_t elementBytes(TwDType dtype) {
+    if (dtype == TW_BOOL) {
+      return 1;
+    }
     return dtype == TW_FLOAT64 || dtype == TW_INT64 ? 8 : dtype == TW_FLOAT32 || dtype == TW_INT32 ? 4 : 2;
   }
 

@@ -351,6 +351,9 @@ TEST(SupportMatrix, DispatchFollowsTheTable) {
       case FeatureGroup::CausalAlign:
         EXPECT_EQ(supportsCausalAlign(static_cast<TwCausalAlign>(row.value), device), served) << row.feature;
         break;
+      case FeatureGroup::Feature:
+        EXPECT_EQ(supportsFeature(static_cast<Feature>(row.value), device), served) << row.feature;
+        break;
       default:
         break;
       }

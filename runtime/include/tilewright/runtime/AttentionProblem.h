@@ -12,6 +12,19 @@
 
 namespace tilewright::runtime {
 
+/// A tensor over (batch, heads, seqlen_q, seqlen_k).
+struct ScoreTensor {
+  bool given = false;
+  TwDType dtype = TW_FLOAT32;
+  std::array<int64_t, 4> strides{}; ///< elements; 0 where the dimension is broadcast
+};
+
+/// Numbers by batch entry, and by key position or head where it has a second stride that is not 0.
+struct TableTensor {
+  bool given = false;
+  std::array<int64_t, 2> strides{}; ///< elements
+};
+
 struct AttentionProblem {
   TwDevice device = TW_DEVICE_CPU; ///< of every tensor
   int32_t deviceIndex = 0;         ///< of a CUDA device; 0 on the CPU
@@ -19,21 +32,23 @@ struct AttentionProblem {
   TwDType dtype = TW_FLOAT32;
   TwDType outDtype = TW_FLOAT32; ///< dtype, or TW_FLOAT64 for the reference
   TwDType lseDtype = TW_FLOAT32; ///< float32, or TW_FLOAT64 for the reference
+  /// Causal also for a window whose right side is 0.
   attn::MaskKind mask = attn::MaskKind::None;
   bool topLeft = false;  ///< query positions start at key position 0, else they end at the last key (semantics A2)
   bool writeLse = false;
   double scale = 1.0;    ///< softmax scale, resolved
 
   int64_t batch = 0;
-  int64_t seqlenQ = 0;
-  int64_t seqlenK = 0;
+  int64_t seqlenQ = 0; ///< varlen: max_seqlen_q
+  int64_t seqlenK = 0; ///< varlen: max_seqlen_k
   int64_t heads = 0;
   int64_t headsK = 1;
   int64_t headDim = 1;
   int64_t headDimV = 1;
   int64_t pairs = 0; ///< N of packed GLM; 0 otherwise
 
-  /// Strides in elements. q, k, v, out: (batch, seqlen, heads, head_dim).
+  /// Strides in elements. q, k, v, out: (batch, seqlen, heads, head_dim). Varlen: the batch stride of these and of lse
+  /// is 0, and a sequence begins at the row that cu_seqlens says.
   std::array<int64_t, 4> q{}, k{}, v{}, out{};
   std::array<int64_t, 3> lse{}; ///< (batch, heads, seqlen_q)
   std::array<int64_t, 3> glm{}; ///< (batch) for GlmBreak, (batch, 2, N) for GlmPacked
@@ -44,7 +59,31 @@ struct AttentionProblem {
   /// tensor whose address is not known (null) counts as aligned to 16 bytes at its start.
   std::array<uint8_t, 4> rowAlign{};
 
-  /// o of semantics A2: query row i stands at key position i + o.
+  ScoreTensor bias;
+  ScoreTensor attnMask;    ///< TW_BOOL: true is visible; else added
+  TableTensor keyPadding;  ///< (batch, seqlen_k), bool
+  TableTensor alibi;       ///< (batch, heads), float32; the batch stride is 0 for slopes (heads,)
+  TableTensor documents;   ///< (batch, seqlen_k), int32
+  int64_t windowLeft = -1; ///< -1: unbounded; else at most 2^32
+  /// -1: unbounded. Only with MaskKind::None: of the others the mask itself sets the right limit.
+  int64_t windowRight = -1;
+  double softcap = 0.0;  ///< 0: off
+  double dropoutP = 0.0; ///< 0: off, and nothing of the next three lines is read
+  uint64_t dropoutSeed = 0;
+  uint64_t dropoutOffset = 0;
+  TableTensor rngState; ///< if given: seed and offset lie in memory, one stride apart (the first stride)
+  ScoreTensor probs;    ///< an output
+
+  bool varlen = false;
+  int64_t totalQ = 0; ///< varlen: extents of the packed dimension of q, and of k and v
+  int64_t totalK = 0;
+  TableTensor cuSeqlensQ, cuSeqlensK; ///< (batch + 1), int32: given if varlen
+  TableTensor seqUsedK;               ///< (batch), int32
+
+  bool window() const { return windowLeft >= 0 || windowRight >= 0; }
+  /// The lengths, and so the offset, of every batch entry are seqlenQ and seqlenK.
+  bool sameLengths() const { return !varlen && !seqUsedK.given; }
+  /// o of semantics A2: query row i stands at key position i + o. Only if sameLengths(), or with topLeft.
   int64_t causalOffset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
   bool empty() const { return batch == 0 || heads == 0 || seqlenQ == 0; }
 };
@@ -56,6 +95,17 @@ struct ForwardPointers {
   void *out = nullptr;
   void *lse = nullptr;          ///< null if the LSE is not wanted
   const int32_t *glm = nullptr; ///< null without a GLM mask, or if it has no elements
+  /// Null if not given, or without elements.
+  const void *bias = nullptr;
+  const void *attnMask = nullptr;
+  const uint8_t *keyPadding = nullptr;
+  const float *alibi = nullptr;
+  const int32_t *documents = nullptr;
+  const int64_t *rngState = nullptr;
+  void *probs = nullptr;
+  const int32_t *cuSeqlensQ = nullptr;
+  const int32_t *cuSeqlensK = nullptr;
+  const int32_t *seqUsedK = nullptr;
 };
 
 /// What the checked arguments are for: which data must be there, which types are allowed.
@@ -72,12 +122,15 @@ enum class Purpose : uint8_t {
 /// where the other tensors do not. Purpose::Reference takes CPU tensors only,
 /// Purpose::CudaReference tensors of a CUDA device only.
 ///
-/// Checks everything (semantics A1, A2, A4, A8, A11) before anything is compiled or written. Throws Error with
-/// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed.
+/// Checks everything (semantics A1 to A4, A6, A8, A9, A11) before anything is compiled or written. Throws Error with
+/// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed. A feature
+/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the reference, after
+/// all other checks.
 ///
 /// GLM values: a break point lies in [0, seqlen_k]. A pair is unused, (-1, -1), or both its numbers lie in
 /// [0, seqlen_k]. A pair whose start is not below its end holds no row: it is legal and changes nothing, because a
-/// packer that shrinks a sample to nothing writes exactly that.
+/// packer that shrinks a sample to nothing writes exactly that. In a varlen batch, and with seqused_k, seqlen_k is that
+/// of the sequence.
 AttentionProblem checkForward(const TwForwardArgs &args, Purpose purpose, ForwardPointers *pointers = nullptr);
 
 } // namespace tilewright::runtime

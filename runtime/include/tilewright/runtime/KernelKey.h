@@ -33,7 +33,7 @@ inline constexpr uint16_t kPtxOnly = kPtxOnlySm;
 /// and otherwise PTX with schedules for the least shared memory that any known GPU has.
 std::optional<uint16_t> smOf(int major, int minor);
 
-/// KernelKey::sm of "sm_90" or "ptx"; nothing if it is none of kGpuSms. gpuTargetNames() lists what it knows.
+/// KernelKey::sm of "sm_90" or "ptx"; nothing if it names no GPU of GpuTarget.h. gpuTargetNames() lists what it knows.
 std::optional<uint16_t> parseGpuTarget(std::string_view text);
 std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 

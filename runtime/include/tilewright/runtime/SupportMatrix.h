@@ -15,11 +15,28 @@
 
 namespace tilewright::runtime {
 
-enum class FeatureGroup : uint8_t { Pass, ElementType, Mask, CausalAlign, HeadDim, Shape, Layout, Output };
+enum class FeatureGroup : uint8_t { Pass, ElementType, Mask, CausalAlign, HeadDim, Shape, Layout, Output, Feature };
+
+/// What a call may ask for besides the mask kinds. Served by kernels or not, the reference computes all of them.
+enum class Feature : uint8_t {
+  Bias,
+  AdditiveMask,
+  BoolMask,
+  KeyPadding,
+  Documents,
+  Window,
+  Alibi,
+  Softcap,
+  Dropout,
+  Probs,
+  Varlen,
+  SeqUsedK
+};
 
 struct SupportRow {
   FeatureGroup group;
-  int32_t value;            ///< TwDType, attn::MaskKind or TwCausalAlign of the row; -1 where the group has no values
+  int32_t value;            ///< TwDType, attn::MaskKind, TwCausalAlign or Feature of the row; -1 where the group has no
+                            ///< values
   std::string_view feature; ///< as users write it
   bool cpu;                 ///< served on the cpu target
   bool cuda;                ///< served on the cuda target
@@ -32,6 +49,7 @@ std::span<const SupportRow> supportMatrix();
 std::optional<ElementType> supportedElementType(TwDType dtype, TwDevice device);
 bool supportsMask(attn::MaskKind mask, TwDevice device);
 bool supportsCausalAlign(TwCausalAlign align, TwDevice device);
+bool supportsFeature(Feature feature, TwDevice device);
 
 /// Head dims of q/k and of v, inclusive.
 inline constexpr int64_t kMinHeadDim = 1;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The features of a call beyond the plain one, all together: their checks, what a problem keeps of them, and whether
+// kernels serve them.
+#include "Checks.h"
+#include "tilewright/runtime/Error.h"
+#include "tilewright/runtime/SupportMatrix.h"
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+using namespace tilewright::runtime::checks;
+
+namespace {
+
+struct NamedTensor {
+  const char *name;
+  const TwTensor TwForwardArgs::*tensor;
+};
+
+constexpr NamedTensor kTensors[] = {
+    {"bias", &TwForwardArgs::bias},
+    {"attn_mask", &TwForwardArgs::attn_mask},
+    {"key_padding_mask", &TwForwardArgs::key_padding_mask},
+    {"alibi_slopes", &TwForwardArgs::alibi_slopes},
+    {"document_ids", &TwForwardArgs::document_ids},
+    {"rng_state", &TwForwardArgs::rng_state},
+    {"probs", &TwForwardArgs::probs},
+    {"cu_seqlens_q", &TwForwardArgs::cu_seqlens_q},
+    {"cu_seqlens_k", &TwForwardArgs::cu_seqlens_k},
+    {"seqused_k", &TwForwardArgs::seqused_k},
+};
+
+ScoreTensor scoreTensor(const TwTensor &tensor) {
+  ScoreTensor result;
+  result.given = tensor.rank != 0;
+  if (result.given) {
+    result.dtype = tensor.dtype;
+    for (size_t i = 0; i < 4; ++i) {
+      result.strides[i] = tensor.shape[i] == 1 ? 0 : tensor.strides[i];
+    }
+  }
+  return result;
+}
+
+TableTensor tableTensor(const TwTensor &tensor) {
+  TableTensor result;
+  result.given = tensor.rank != 0;
+  for (int32_t i = 0; i < tensor.rank; ++i) {
+    result.strides[static_cast<size_t>(i)] = tensor.strides[i];
+  }
+  return result;
+}
+
+/// A side so long that it never ends inside a sequence is no bound; the others fit the kernels' arithmetic.
+int64_t windowSide(int64_t value) { return value > 2 * kMaxExtent ? -1 : value; }
+
+void checkServed(bool asked, Feature feature, const char *argument, const char *what, TwDevice device) {
+  if (asked && !supportsFeature(feature, device)) {
+    throw Error(TW_UNSUPPORTED,
+                std::string(argument) + ": " + what + " not served yet by the kernels of " +
+                    (device == TW_DEVICE_CUDA ? "CUDA devices" : "the CPU") +
+                    "; tw_reference_forward (tilewright.reference.attention) computes it",
+                argument);
+  }
+}
+
+} // namespace
+
+bool checks::usesFeatures(const TwForwardArgs &args) {
+  for (const NamedTensor &entry : kTensors) {
+    if ((args.*entry.tensor).rank != 0) {
+      return true;
+    }
+  }
+  // Not `> 0`: NaN must reach its check.
+  return args.has_window != 0 || args.window_left != 0 || args.window_right != 0 || args.softcap != 0.0 ||
+         args.dropout_p != 0.0 || args.max_seqlen_q != 0 || args.max_seqlen_k != 0;
+}
+
+void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference) {
+  checkScoreForms(args, sizes, reference);
+  checkMaskForms(args, sizes);
+  checkSeqUsedForm(args, sizes);
+}
+
+void checks::checkFeatureDevices(const TwForwardArgs &args) {
+  for (const NamedTensor &entry : kTensors) {
+    checkSameDevice(entry.name, args.*entry.tensor, args.q);
+  }
+}
+
+void checks::checkFeatureData(const TwForwardArgs &args) {
+  for (const NamedTensor &entry : kTensors) {
+    if ((args.*entry.tensor).rank != 0) {
+      checkData(entry.name, args.*entry.tensor);
+    }
+  }
+}
+
+void checks::fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, AttentionProblem &problem) {
+  problem.bias = scoreTensor(args.bias);
+  problem.attnMask = scoreTensor(args.attn_mask);
+  problem.keyPadding = tableTensor(args.key_padding_mask);
+  problem.alibi = tableTensor(args.alibi_slopes);
+  if (args.alibi_slopes.rank == 1) {
+    problem.alibi.strides = {0, args.alibi_slopes.strides[0]};
+  }
+  problem.documents = tableTensor(args.document_ids);
+  if (args.has_window) {
+    problem.windowLeft = windowSide(args.window_left);
+    problem.windowRight = windowSide(args.window_right);
+    if (problem.windowRight == 0 && problem.mask == attn::MaskKind::None) {
+      problem.mask = attn::MaskKind::Causal; // the same rows see the same keys
+    }
+    if (problem.mask != attn::MaskKind::None) {
+      problem.windowRight = -1;
+    }
+  }
+  problem.softcap = args.softcap;
+  problem.dropoutP = args.dropout_p;
+  problem.dropoutSeed = args.dropout_seed;
+  problem.dropoutOffset = args.dropout_offset;
+  problem.rngState = tableTensor(args.rng_state);
+  problem.probs = scoreTensor(args.probs);
+  problem.varlen = sizes.varlen;
+  problem.totalQ = sizes.totalQ;
+  problem.totalK = sizes.totalK;
+  problem.cuSeqlensQ = tableTensor(args.cu_seqlens_q);
+  problem.cuSeqlensK = tableTensor(args.cu_seqlens_k);
+  problem.seqUsedK = tableTensor(args.seqused_k);
+}
+
+void checks::fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &pointers) {
+  auto data = [](const TwTensor &tensor) { return tensor.rank != 0 ? tensor.data : nullptr; };
+  pointers.bias = data(args.bias);
+  pointers.attnMask = data(args.attn_mask);
+  pointers.keyPadding = static_cast<const uint8_t *>(data(args.key_padding_mask));
+  pointers.alibi = static_cast<const float *>(data(args.alibi_slopes));
+  pointers.documents = static_cast<const int32_t *>(data(args.document_ids));
+  pointers.rngState = static_cast<const int64_t *>(data(args.rng_state));
+  pointers.probs = data(args.probs);
+  pointers.cuSeqlensQ = static_cast<const int32_t *>(data(args.cu_seqlens_q));
+  pointers.cuSeqlensK = static_cast<const int32_t *>(data(args.cu_seqlens_k));
+  pointers.seqUsedK = static_cast<const int32_t *>(data(args.seqused_k));
+}
+
+void checks::checkFeaturesServed(const AttentionProblem &problem) {
+  const TwDevice device = problem.device;
+  const bool boolMask = problem.attnMask.dtype == TW_BOOL;
+  checkServed(problem.varlen, Feature::Varlen, "cu_seqlens_q", "sequences of different lengths are", device);
+  checkServed(problem.seqUsedK.given, Feature::SeqUsedK, "seqused_k", "is", device);
+  checkServed(problem.bias.given, Feature::Bias, "bias", "a bias is", device);
+  checkServed(problem.attnMask.given && !boolMask, Feature::AdditiveMask, "attn_mask", "an additive mask is", device);
+  checkServed(problem.attnMask.given && boolMask, Feature::BoolMask, "attn_mask", "a bool mask is", device);
+  checkServed(problem.keyPadding.given, Feature::KeyPadding, "key_padding_mask", "is", device);
+  checkServed(problem.documents.given, Feature::Documents, "document_ids", "is", device);
+  checkServed(problem.window(), Feature::Window, problem.windowLeft >= 0 ? "window_left" : "window_right",
+              "a sliding window is", device);
+  checkServed(problem.alibi.given, Feature::Alibi, "alibi_slopes", "ALiBi is", device);
+  checkServed(problem.softcap != 0.0, Feature::Softcap, "softcap", "is", device);
+  checkServed(problem.dropoutP != 0.0, Feature::Dropout, "dropout_p", "dropout is", device);
+  checkServed(problem.probs.given, Feature::Probs, "probs", "probabilities as an output are", device);
+}
