@@ -557,7 +557,7 @@ TEST_F(Cuda, AScheduleThatNeedsTooMuchIsRefusedBeforeAnythingIsCompiled) {
   sizes.headDim = sizes.headDimV = 256;
   CudaCall call(0, sizes);
   EXPECT_THAT(expectError(TW_UNSUPPORTED, "schedule", [&] { makePlan(check(call), gpuOptions("qk:128x64:w8", 86)); }),
-              ::testing::AllOf(HasSubstr("schedule: qk:128x64:w8 needs 135168 bytes of shared memory"),
+              ::testing::AllOf(HasSubstr("schedule: qk:128x64:w8 needs 131072 bytes of shared memory"),
                                HasSubstr("head dims 256 and 256"), HasSubstr("a block of sm_86 has 101376")));
   EXPECT_NO_THROW(makePlan(check(call), gpuOptions("qk:128x64:w8", 80)));
   EXPECT_NO_THROW(makePlan(check(call), gpuOptions("qk:128x64:w8", kPtxOnly))) << "the GPU decides when it loads it";

@@ -112,6 +112,7 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
       {"sm", [](KernelKey &key) { key.sm = 80; }},
       {"ptx", [](KernelKey &key) { key.sm = kPtxOnly; }},
       {"warps", [](KernelKey &key) { key.schedule.warps = 8; }},
+      {"stages", [](KernelKey &key) { key.schedule.stages = 2; }},
       {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Bytes8; }},
       {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Bytes4; }},
   };

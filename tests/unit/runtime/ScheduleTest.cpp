@@ -32,6 +32,10 @@ TEST(Schedule, TextRoundTripsOverTheWholeRange) {
     ASSERT_EQ(parseSchedule(toText(schedule)), schedule) << toText(schedule);
   }
   EXPECT_EQ(toText(*parseSchedule("qk:128x64:w4")), "qk:128x64:w4");
+  EXPECT_EQ(parseSchedule("qk:128x64:w4")->stages, 1);
+  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4"}) {
+    EXPECT_EQ(toText(*parseSchedule(text)), text);
+  }
 }
 
 TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
@@ -41,7 +45,8 @@ TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
         "kq:64x0:8x2", "kq:64x24:8x2", "kq:64x1024:8x2", "kq:64x64:0x2", "kq:64x64:17x2", "kq:64x64:8x0",
         "kq:64x64:8x9", "kq:-64x64:8x2", "kq:064x64:8x2", "kq:64x64:+8x2", "kq:64X64:8x2",
         "kq:99999999999x64:8x2", "kq:128x64:w4", "qk:128x64:w", "qk:128x64:w0", "qk:528x64:w17", "qk:128x64:w3",
-        "qk:64x64:w8", "qk:128x64:w4 ", "qk:128x64:w4x2", "qk:128x64:8x2w4", "qk:128x60:w4"}) {
+        "qk:64x64:w8", "qk:128x64:w4 ", "qk:128x64:w4x2", "qk:128x64:8x2w4", "qk:128x60:w4", "qk:128x64:w4:s1",
+        "qk:128x64:w4:s5", "qk:128x64:w4:s", "qk:128x64:w4:s2 ", "kq:64x64:8x2:s2"}) {
     EXPECT_FALSE(parseSchedule(text).has_value()) << text;
   }
 }

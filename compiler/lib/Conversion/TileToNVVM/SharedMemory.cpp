@@ -87,78 +87,75 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
 
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
 /// last column, or in rows past the view's end, is filled with zeros by copying fewer bytes than the chunk has.
+///
+/// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
+/// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
+/// copy. Rows' swizzles repeat every eight rows, and so every few steps.
 void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
                                  bool rowBound, int64_t chunkBytes) {
   int64_t chunks = buffer.paddedCols * 2 / chunkBytes; // of a row
-  int64_t total = buffer.rows * chunks;
+  int64_t rowStep = 1;
+  while (2 * rowStep * chunks <= threads() && buffer.rows % (2 * rowStep) == 0) {
+    rowStep *= 2;
+  }
   Type i16 = b.getIntegerType(16);
   Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
   Value size = scalars.lookup(view.getSizes()[0]);
-  Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), firstCol);
-  bool regular = threads() % chunks == 0;
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
-  Value threadChunk = arith::RemUIOp::create(b, thread, i32(chunks));
-  // In the regular case a thread copies the same chunk of every so many rows: its addresses are one step apart.
-  // In shared memory too if those rows have one swizzle.
-  Value step, next, place;
-  bool oneSwizzle = regular && threads() / chunks % 8 == 0;
-  if (regular) {
-    int64_t rows = threads() / chunks;
+  Value chunk = arith::RemUIOp::create(b, thread, i32(chunks));
+
+  auto copyChunk = [&](Value chunk) {
+    Value byte = arith::MulIOp::create(b, chunk, i32(chunkBytes));
     Value firstCopied = arith::AddIOp::create(b, firstRow, toIndex(threadRow));
+    Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), firstCol);
     Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, firstCopied, rowStride));
-    Value col = arith::MulIOp::create(b, threadChunk, i32(chunkBytes / 2));
-    next = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
-    step = arith::IndexCastOp::create(b, b.getI64Type(), arith::MulIOp::create(b, rowStride, index(rows)));
-    place = placeOf(buffer, threadRow, arith::MulIOp::create(b, threadChunk, i32(chunkBytes)));
-  }
-  for (int64_t start = 0; start < total; start += threads()) {
-    Value row = threadRow, chunk = threadChunk;
-    int64_t passedRows = 0;
-    if (regular) {
-      passedRows = start / chunks;
-      row = arith::AddIOp::create(b, threadRow, i32(passedRows));
-    } else {
-      Value number = arith::AddIOp::create(b, thread, i32(start));
-      row = arith::DivUIOp::create(b, number, i32(chunks));
-      chunk = arith::RemUIOp::create(b, number, i32(chunks));
+    Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
+    Value from = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
+    Value step = arith::IndexCastOp::create(b, b.getI64Type(), arith::MulIOp::create(b, rowStride, index(rowStep)));
+    Value wanted;
+    if (buffer.cols != buffer.paddedCols) {
+      Value left = arith::SubIOp::create(b, i32(buffer.cols * 2), byte);
+      wanted = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
     }
-    Value from = next;
-    auto copy = [&] {
-      Value globalRow = arith::AddIOp::create(b, firstRow, toIndex(row));
-      Value bytes;
-      if (buffer.cols * 2 % chunkBytes != 0 || buffer.cols != buffer.paddedCols) {
-        Value left = arith::SubIOp::create(b, i32(buffer.cols * 2), arith::MulIOp::create(b, chunk, i32(chunkBytes)));
-        bytes = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
+    SmallVector<Value> places(std::max<int64_t>(1, 8 / rowStep)); // by the row modulo 8, which the swizzle depends on
+    for (int64_t row = 0; row < buffer.rows; row += rowStep) {
+      Value &place = places[row / rowStep % places.size()];
+      int64_t placeRow = row / rowStep % places.size() * rowStep;
+      if (!place) {
+        place = placeOf(buffer, arith::AddIOp::create(b, threadRow, i32(placeRow)), byte);
       }
+      Value bytes = wanted;
       if (rowBound) {
+        Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
         Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size);
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
       }
-      Value to;
-      if (oneSwizzle) {
-        to = sharedAddress(buffer, place, passedRows * buffer.pitch);
-      } else {
-        Value byte = arith::MulIOp::create(b, chunk, i32(chunkBytes));
-        to = sharedAddress(buffer, placeOf(buffer, row, byte), 0);
-      }
-      if (!regular) {
-        Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, globalRow, rowStride));
-        Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
-        from = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
-      }
+      Value to = sharedAddress(buffer, place, (row - placeRow) * buffer.pitch);
       // .cg bypasses L1 and exists for 16 bytes only.
       auto cache = chunkBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
       NVVM::CpAsyncOp::create(b, to, from, static_cast<uint32_t>(chunkBytes), cache, bytes);
-    };
-    if (start + threads() <= total) {
-      copy();
-    } else {
-      Value number = arith::AddIOp::create(b, thread, i32(start));
-      ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, i32(total)), copy);
+      if (row + rowStep < buffer.rows) {
+        from = LLVM::GEPOp::create(b, from.getType(), i16, from, ValueRange{step});
+      }
     }
-    if (regular && start + threads() < total) {
-      next = LLVM::GEPOp::create(b, next.getType(), i16, next, ValueRange{step});
+  };
+
+  if (chunks > threads()) {
+    // Rows longer than the block has threads, one at a time: a thread has several chunks of each.
+    threadRow = i32(0);
+    for (int64_t start = 0; start < chunks; start += threads()) {
+      Value next = arith::AddIOp::create(b, thread, i32(start));
+      if (start + threads() <= chunks) {
+        copyChunk(next);
+      } else {
+        ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, next, i32(chunks)), [&] { copyChunk(next); });
+      }
     }
+  } else if (rowStep * chunks < threads()) {
+    Value copies = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, thread, i32(rowStep * chunks));
+    ifThen(copies, [&] { copyChunk(chunk); });
+  } else {
+    copyChunk(chunk);
   }
 }
 

@@ -334,12 +334,12 @@ func.func @if_result(%n: i64)
 
 // -----
 
-// A row takes 64 bytes and 16 of padding, one of the other buffer 32 and 16: 64 of its rows would just fit.
-// expected-error @+1 {{'func.func' op needs 166960 bytes of shared memory, but sm_80 has 166912 a block: choose smaller blocks than those of tile.schedule}}
+// A row takes 64 bytes, one of the other buffer's two stages 32, as if it had 16 columns: 560 of its rows would just fit.
+// expected-error @+1 {{'func.func' op needs 166976 bytes of shared memory, but sm_80 has 166912 a block: choose smaller blocks than those of tile.schedule}}
 func.func @shared_sm_80()
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %a = tile.alloc_shared : !tile.shared<2048 x 32 x bf16>
-  %b = tile.alloc_shared : !tile.shared<65 x 8 x bf16>
+  %b = tile.alloc_shared : !tile.shared<561 x 8 x bf16, stages 2>
   return
 }
 
@@ -349,7 +349,7 @@ func.func @shared_sm_80()
 // expected-error @+1 {{'func.func' op needs 245760 bytes of shared memory, but no GPU has more than 232448 a block}}
 func.func @shared_ptx()
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 65535>} {
-  %a = tile.alloc_shared : !tile.shared<3072 x 32 x bf16>
+  %a = tile.alloc_shared : !tile.shared<3840 x 32 x bf16>
   return
 }
 

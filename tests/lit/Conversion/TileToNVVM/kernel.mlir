@@ -8,8 +8,8 @@
 // CHECK-LABEL: llvm.func @causal(
 // CHECK-SAME: !llvm.ptr<1>
 // CHECK-SAME: nvvm.kernel, nvvm.reqntid = array<i32: 32>
-// q: 16 rows of 32 columns, 64 bytes and one unit of padding apart; k the same with 32 rows; v 32 rows of 16 columns.
-// CHECK-SAME: tile.shared_bytes = 5376 : i64
+// q: 16 rows of 32 columns, 64 bytes; k the same with 32 rows; v 32 rows of 16 columns. Nothing is padded.
+// CHECK-SAME: tile.shared_bytes = 4096 : i64
 // CHECK: nvvm.read.ptx.sreg.ctaid.x
 // CHECK: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
 
@@ -32,7 +32,12 @@
 // CHECK: arith.cmpi slt, %{{.*}} : i32
 // CHECK: arith.select %{{.*}} : f32
 // CHECK: nvvm.mma.sync
-// CHECK: llvm.store %{{.*}} : i32, !llvm.ptr<1>
+// The output goes through shared memory and is written 16 bytes at a time.
+// CHECK: nvvm.barrier
+// CHECK: llvm.store %{{.*}} : i32, !llvm.ptr<3>
+// CHECK: nvvm.bar.warp.sync
+// CHECK: llvm.load %{{.*}} : !llvm.ptr<3> -> vector<4xi32>
+// CHECK: llvm.store %{{.*}} : vector<4xi32>, !llvm.ptr<1>
 // CHECK: llvm.return
 // CHECK-NOT: tile.
 func.func @causal(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %scale: f32, %sq: i64, %sk: i64, %h: i64,

@@ -403,3 +403,54 @@ func.func @tile_empty(%x: f32) {
   %y = tile.splat %x : tensor<0x4xf32>
   return
 }
+
+// -----
+
+func.func @fold_columns(%x: tensor<16x12xf32>, %l: tensor<16x8xf32>) {
+  // expected-error @+1 {{tile.fold-C1: expected as many rows, and a multiple of the result's columns, got 'tensor<16x12xf32>' into 'tensor<16x8xf32>'}}
+  %s = tile.fold %x into %l : tensor<16x12xf32> into tensor<16x8xf32>
+  return
+}
+
+// -----
+
+func.func @rescale_factors(%x: tensor<16x8xf32>, %f: tensor<8xf32>) {
+  // expected-error @+1 {{tile.rescale-C1: expected a factor for each row, got 'tensor<16x8xf32>' and 'tensor<8xf32>'}}
+  %s = tile.rescale %x by %f : tensor<16x8xf32>, tensor<8xf32>
+  return
+}
+
+// -----
+
+func.func @slot_type(%i: index) {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
+  // expected-error @+1 {{tile.slot-C1: expected '!tile.shared<16 x 32 x bf16>', got '!tile.shared<16 x 16 x bf16>'}}
+  %b = tile.slot %ring[%i] : !tile.shared<16 x 32 x bf16, stages 2> -> !tile.shared<16 x 16 x bf16>
+  return
+}
+
+// -----
+
+func.func @pending() {
+  // expected-error @+1 {{tile.await_loads-C1: expected pending to be at least 0, got -1}}
+  tile.await_loads pending -1
+  return
+}
+
+// -----
+
+func.func @copy_to_ring(%v: !tile.view<2 x bf16, unit>, %i: index) {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
+  // expected-error @+1 {{tile.async_load-C1: expected one buffer, got the ring '!tile.shared<16 x 32 x bf16, stages 2>'}}
+  tile.async_load %v[%i, %i] bounds [false, false] to %ring : !tile.view<2 x bf16, unit>, !tile.shared<16 x 32 x bf16, stages 2>
+  return
+}
+
+// -----
+
+func.func @store_through(%t: tensor<16x8xbf16>, %v: !tile.view<2 x bf16, unit>, %i: index) {
+  %b = tile.alloc_shared : !tile.shared<8 x 32 x bf16>
+  // expected-error @+1 {{tile.store-C2: expected one buffer that holds 'tensor<16x8xbf16>', got '!tile.shared<8 x 32 x bf16>'}}
+  tile.store %t, %v[%i, %i] bounds [false, false] through %b : !tile.shared<8 x 32 x bf16> : tensor<16x8xbf16>, !tile.view<2 x bf16, unit>
+  return
+}

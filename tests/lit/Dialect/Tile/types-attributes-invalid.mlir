@@ -99,3 +99,13 @@ func.func @shared_large(%b: !tile.shared<65537 x 16 x bf16>)
 
 // expected-error @+1 {{expected integers or floats, got 'index'}}
 func.func @shared_index(%b: !tile.shared<16 x 16 x index>)
+
+// -----
+
+// expected-error @+1 {{expected 1 to 4 stages, got 5}}
+func.func @gpu_stages() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 5>} { return }
+
+// -----
+
+// expected-error @+1 {{expected 1 to 4 stages, got 0}}
+func.func private @ring_of_none(!tile.shared<16 x 16 x bf16, stages 0>)

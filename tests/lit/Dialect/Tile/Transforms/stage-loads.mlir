@@ -16,10 +16,12 @@
 // CHECK: tile.async_load %arg1[%[[ROW0]], %{{.*}}] bounds [true, false] to %[[KS]]
 // CHECK: scf.for %[[J:.*]] = %[[BEGIN]] to %[[MID:arg4]]
 // The keys have arrived; start this block's values, then multiply by the keys.
+// CHECK-NEXT: tile.commit_loads
 // CHECK-NEXT: tile.await_loads
 // CHECK: tile.async_load %arg2[{{.*}}] bounds [true, false] to %[[VS]]
 // CHECK: %[[S:.*]] = tile.dot %[[QS]], %[[KS]], %{{.*}} trans_b
 // Nobody reads these keys any more: start the next block's, of the next loop too.
+// CHECK-NEXT: tile.commit_loads
 // CHECK-NEXT: tile.await_loads
 // CHECK: %[[NEXT:.*]] = arith.addi %[[J]], %{{.*}} : index
 // CHECK: %[[MORE:.*]] = arith.cmpi slt, %[[NEXT]], %[[END]] : index
@@ -29,6 +31,7 @@
 // CHECK: tile.dot %{{.*}}, %[[VS]], %{{.*}}
 // The second loop of the chain starts no first copy of its own.
 // CHECK: scf.for %{{.*}} = %[[MID]] to %[[END]]
+// CHECK-NEXT: tile.commit_loads
 // CHECK-NEXT: tile.await_loads
 // CHECK-NOT: tile.load
 func.func @chain(%q: !v, %k: !v, %v: !v, %begin: index, %mid: index, %end: index) -> tensor<16x8xf32>
@@ -70,4 +73,66 @@ func.func @not_an_operand(%limits: !tile.view<1 x i32, unit>) -> tensor<16xi32> 
   %c0 = arith.constant 0 : index
   %t = tile.load %limits[%c0] bounds [true] : !tile.view<1 x i32, unit> -> tensor<16xi32>
   return %t : tensor<16xi32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+
+// Three stages: two blocks are started ahead of the loop, each a group, and one more in every iteration; threads meet
+// once an iteration.
+// CHECK-LABEL: func.func @ring(
+// CHECK: %[[VS:.*]] = tile.alloc_shared : <16 x 8 x bf16, stages 3>
+// CHECK: %[[KS:.*]] = tile.alloc_shared : <16 x 32 x bf16, stages 3>
+// CHECK: %[[QS:.*]] = tile.alloc_shared : <16 x 32 x bf16>
+// CHECK: tile.async_load %arg0{{.*}} to %[[QS]]
+// CHECK: scf.if
+// CHECK: %[[K0:.*]] = tile.slot %[[KS]][%c0{{.*}}]
+// CHECK: tile.async_load %arg1{{.*}} to %[[K0]]
+// CHECK: %[[V0:.*]] = tile.slot %[[VS]][%c0{{.*}}]
+// CHECK: tile.async_load %arg2{{.*}} to %[[V0]]
+// CHECK: }
+// CHECK-NEXT: tile.commit_loads
+// CHECK: scf.if
+// CHECK: tile.slot %[[KS]][%c1{{.*}}]
+// CHECK: }
+// CHECK-NEXT: tile.commit_loads
+// CHECK: scf.for %[[J:.*]] = %[[BEGIN:arg4]] to %[[END:arg5]]
+// CHECK-NEXT: tile.await_loads pending 1
+// CHECK: %[[N:.*]] = arith.subi %[[J]], %[[BEGIN]]
+// CHECK: %[[SLOT:.*]] = arith.remui %[[N]], %c3
+// CHECK: scf.if
+// CHECK: tile.async_load %arg1
+// CHECK: tile.async_load %arg2
+// CHECK: }
+// CHECK-NEXT: tile.commit_loads
+// CHECK-NEXT: %[[K:.*]] = tile.slot %[[KS]][%[[SLOT]]]
+// CHECK-NEXT: %[[V:.*]] = tile.slot %[[VS]][%[[SLOT]]]
+// CHECK: tile.dot %[[QS]], %[[K]]
+// CHECK-NOT: tile.await_loads
+// CHECK: tile.dot %{{.*}}, %[[V]]
+// The result goes through the queries' buffer, once all copies have arrived, there were iterations or not.
+// CHECK: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK-NEXT: tile.store %{{.*}}, %arg3{{.*}} through %[[QS]]
+func.func @ring(%q: !v, %k: !v, %v: !v, %out: !v, %begin: index, %end: index)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 3>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<16x8xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %o = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [false, false] : !v -> tensor<16x8xbf16>
+    %next = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    scf.yield %next : tensor<16x8xf32>
+  }
+  %h = arith.truncf %o : tensor<16x8xf32> to tensor<16x8xbf16>
+  tile.store %h, %out[%c0, %c0] bounds [false, false] : tensor<16x8xbf16>, !v
+  return
 }

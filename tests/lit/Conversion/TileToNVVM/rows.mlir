@@ -1,0 +1,56 @@
+// Rows of fragments: partial sums, and rescaling that is branched around.
+// RUN: tilewright-opt "%s" -convert-tile-to-nvvm -split-input-file | FileCheck "%s"
+
+// A thread holds 4 of every 16 x 8 elements; 32 columns are summed into 8, group by group, with no exchange.
+// CHECK-LABEL: llvm.func @fold(
+// CHECK-COUNT-16: arith.addf
+// CHECK-NOT: arith.addf
+// CHECK-NOT: nvvm.shfl
+// CHECK: llvm.return
+func.func @fold(%p: !tile.ptr<f32>, %x: f32)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 32, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %t = tile.splat %x : tensor<16x32xf32>
+  %zero = arith.constant dense<0.0> : tensor<16x8xf32>
+  %l = tile.fold %t into %zero : tensor<16x32xf32> into tensor<16x8xf32>
+  return
+}
+
+// -----
+
+// A thread holds two rows: if the factors of both are 1, it keeps what it has.
+// CHECK-LABEL: llvm.func @rescale(
+// CHECK: %[[A:.*]] = arith.cmpf une, %{{.*}}, %{{.*}} : f32
+// CHECK: %[[B:.*]] = arith.cmpf une, %{{.*}}, %{{.*}} : f32
+// CHECK: %[[ANY:.*]] = arith.ori %[[A]], %[[B]] : i1
+// CHECK: scf.if %[[ANY]] -> (f32, f32, f32, f32) {
+// CHECK-COUNT-4: arith.mulf
+// CHECK: } else {
+// CHECK-NOT: arith.mulf
+// CHECK: llvm.return
+func.func @rescale(%p: !tile.ptr<f32>, %x: f32)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %t = tile.splat %x : tensor<16x8xf32>
+  %row = tile.splat %x : tensor<16xf32>
+  %factors = tile.exp2 %row : tensor<16xf32>
+  %r = tile.rescale %t by %factors : tensor<16x8xf32>, tensor<16xf32>
+  return
+}
+
+// -----
+
+// A slot of a ring lies a whole buffer, 16 rows of 64 bytes, behind the one before.
+// CHECK-LABEL: llvm.func @slot(
+// CHECK: %[[BYTES:.*]] = arith.constant 1024 : i32
+// CHECK: arith.muli %{{.*}}, %[[BYTES]] : i32
+// CHECK: nvvm.cp.async.wait.group 1
+// CHECK: nvvm.ldmatrix
+func.func @slot(%n: i64, %x: f32)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 3>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x f16, stages 3>
+  %i = arith.index_cast %n : i64 to index
+  %b = tile.slot %ring[%i] : !tile.shared<16 x 32 x f16, stages 3> -> !tile.shared<16 x 32 x f16>
+  tile.await_loads pending 1
+  %zero = arith.constant dense<0.0> : tensor<16x16xf32>
+  %s = tile.dot %b, %b, %zero trans_b : !tile.shared<16 x 32 x f16>, !tile.shared<16 x 32 x f16> -> tensor<16x16xf32>
+  return
+}
