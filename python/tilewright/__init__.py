@@ -5,6 +5,7 @@
 library, imports neither NumPy nor PyTorch, and writes nothing; all that happens with the first call.
 """
 
+from ._explain import Explanation, explain
 from .engine import Engine, Stats, default_engine
 from .errors import (
     CacheIOError,
@@ -26,6 +27,7 @@ __all__ = [
     "CompileError",
     "CudaError",
     "Engine",
+    "Explanation",
     "InvalidArgument",
     "OutOfMemory",
     "Stats",
@@ -33,6 +35,7 @@ __all__ = [
     "Unsupported",
     "__version__",
     "default_engine",
+    "explain",
     "flash_attn_func",
     "flash_attn_varlen_func",
 ]

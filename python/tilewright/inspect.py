@@ -46,6 +46,10 @@ class BlockMap(NamedTuple):
         """Number of blocks of a kind, over the whole batch."""
         return self.kinds.count(kind)
 
+    def counts(self) -> Dict[str, int]:
+        """Number of blocks of each kind, over the whole batch: ``skipped``, ``partial``, ``full``."""
+        return {name: self.count(kind) for name, kind in (("skipped", SKIPPED), ("partial", PARTIAL), ("full", FULL))}
+
     def array(self) -> Any:
         """``kinds`` as a NumPy array of ``shape``."""
         import numpy
