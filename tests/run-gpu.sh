@@ -13,7 +13,7 @@
 #   --no-python      leave out the Python tests; needs --build
 #   --filter WORD    only tests whose name contains WORD
 #
-# Parts: pytest (tests/python/test_cuda.py), verify (`tilewright verify --quick --device cuda:N`), gtest (ctest's label
+# Parts: pytest (the tests marked `gpu` in tests/python), verify (`tilewright verify --quick --device cuda:N`), gtest (ctest's label
 # `gpu`; only with --build). Under five minutes on an H100. What is skipped, and why, is listed; without a GPU that is
 # everything. The last line is 'N passed, N failed, N skipped'; the exit status is 0 only if nothing failed.
 #
@@ -77,7 +77,8 @@ if [[ -n $build ]]; then
     package="$work/package/tilewright"
     mkdir -p "$package/lib" "$package/bin"
     # Copies: the package finds its libraries beside its own files, links resolved.
-    cp "$root"/python/tilewright/*.py "$package/"
+    cp -r "$root"/python/tilewright/. "$package/"
+    cp -r "$root/kernels/schedules" "$package/schedules"
     ln -s "$build"/lib/libtilewright.so "$build"/lib/libtilewright_ffi.so "$package/lib/"
     ln -s "$program" "$package/bin/tilewright"
     export PYTHONPATH="$work/package${PYTHONPATH:+:$PYTHONPATH}"
@@ -152,10 +153,10 @@ PYTHON
 }
 
 if ((with_python)); then
-  echo '== pytest tests/python/test_cuda.py'
+  echo '== pytest -m gpu tests/python'
   status=0
   (cd "$work" && "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" ${filter:+-k "$filter"} \
-    --junitxml "$work/pytest.xml" "$root/tests/python/test_cuda.py") </dev/null || status=$?
+    --junitxml "$work/pytest.xml" -m gpu "$root/tests/python") </dev/null || status=$?
   count_report pytest "$work/pytest.xml" "$status"
 fi
 

@@ -104,7 +104,7 @@ run_gpu() { "$tw_root/tests/run-gpu.sh" "${gpu_options[@]}" | tee "$results/gpu.
 lit_options=(-sv -j "$jobs" --xunit-xml-output "$results/lit.xml")
 ctest_options=(--test-dir "$tw_build" -LE '^gpu$' --output-on-failure -j2 --timeout 600
   --output-junit "$results/gtest.xml")
-pytest_options=(-q --junitxml "$results/pytest.xml" --ignore "$tw_root/tests/python/test_cuda.py")
+pytest_options=(-q --junitxml "$results/pytest.xml" -m 'not gpu')
 gpu_options=(--build "$tw_build")
 if ((with_python)); then
   gpu_options+=(--installed --python "$tw_venv/bin/python")
