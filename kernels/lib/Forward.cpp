@@ -29,8 +29,7 @@ constexpr int64_t kPartialSums = 8;
 /// the product and L, the product itself: the maximum of one is where the maximum of the other is, and the scale joins
 /// the factor log2(e) of the exponent, a multiplication an element less.
 ///
-/// With matrix instructions m is the row's reference instead: a number near the maximum of L * log2(e), see
-/// stepMatrix.
+/// With matrix instructions m is the row's reference instead: a number near the maximum, see stepMatrix.
 struct Softmax {
   Value m;   ///< row maximum of the scores so far, (block_m), -inf before any
   Value l;   ///< row sum of exp(L - max L), (block_m); with matrix instructions (block_m, 8) partial sums
@@ -164,36 +163,30 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
 
 /// The step for matrix instructions, where every operation on an element counts.
 ///
-/// Weights are exp2(s * f - r), one fused operation before the exponential. The reference r need not be the maximum:
-/// any number near it divides out again, and sums stay exact to their rounding. So r moves only when the maximum has
-/// risen by more than 2^8, which after a row's first blocks is rare, and the accumulator's rescaling is skipped else.
-/// Weights are at most 2^8 then, far inside the range of float16. As r is both what was subtracted and what alpha and the LSE
-/// are computed from, its own rounding has no effect.
-///
-/// Hazard: s * f is finite for every finite s while f <= 1, that is for scales up to 0.69; above that, a score whose
-/// L exceeds 2.3e38 in magnitude makes its row NaN. Stages that add tensors clamp L themselves.
+/// The reference m need not be the maximum: any number near it divides out again. So it moves only when the maximum's
+/// weight would exceed 2^8, which after a row's first blocks is rare, and the accumulator's rescaling is skipped else.
+/// Weights stay far inside the range of float16.
 Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey, bool masked) {
-  SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masked);
 
-  Value factorOfRow = b.splat(exponentFactor, {blockM});
-  Value top = b.mul(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), factorOfRow);
-  Value bar = b.add(state.m, b.fill({blockM}, 8.0f));
-  // Ordered: a row of NaN keeps its reference, and its weights are NaN all the same.
-  Value rises = b.greaterF(top, bar);
-  Value m = b.select(rises, top, state.m);
+  Value factor = b.splat(exponentFactor, {blockM});
+  Value top = b.reduce(tile::ReduceKind::Max, s, context.keyAxis());
+  Value rise = b.mul(b.sub(top, state.m), factor);
+  // Ordered: a row of NaN keeps its reference, and its weights are NaN all the same; so does one that has seen nothing.
+  Value m = b.select(b.greaterF(rise, b.fill({blockM}, 8.0f)), top, state.m);
   Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
   Value reference = b.select(unseen, b.fill({blockM}, 0.0f), m);
-  Value alpha = b.exp2(b.sub(state.m, reference));
-  Value scaled = b.mul(s, b.splat(exponentFactor, shape));
-  Value probabilities = b.exp2(b.sub(scaled, context.broadcastQueries(reference)));
+  // Exactly 1 where the reference stays.
+  Value alpha = b.exp2(b.mul(b.sub(state.m, reference), factor));
+  // Before the weights: their exponentials can then run beside the products that take them.
+  Value kept = b.rescale(state.acc, alpha);
   Value keptSum = b.mul(state.l, b.broadcast(alpha, 1, {blockM, kPartialSums}));
+  Value probabilities = b.exp2(b.scaledDifference(s, reference, exponentFactor));
   Value l = b.fold(probabilities, keptSum);
 
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
-  Value kept = b.rescale(state.acc, alpha);
+  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
   Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
   return {m, l, b.dot(weights, block, kept, false, false)};
 }
@@ -239,12 +232,7 @@ void Forward::store(Softmax state) {
 
 /// Natural logarithm of the sum of exp(L), (block_m), for rows that saw something; `state.l` is the whole sum.
 Value Forward::logSumExp(const Softmax &state) {
-  Value ln2 = b.fill({blockM}, std::numbers::ln2_v<float>);
-  Value log2Sum = b.log2(state.l);
-  if (context.shape.storageOperands) {
-    return b.mul(b.add(state.m, log2Sum), ln2);
-  }
-  Value logSum = b.mul(log2Sum, ln2);
+  Value logSum = b.mul(b.log2(state.l), b.fill({blockM}, std::numbers::ln2_v<float>));
   Value maximum = stages.onlyScaled ? b.mul(state.m, b.splat(p.scale, {blockM})) : state.m;
   return b.add(maximum, logSum);
 }

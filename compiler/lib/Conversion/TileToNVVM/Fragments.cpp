@@ -8,6 +8,12 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile2nvvm;
 
+/// Which of a thread's rows element `i` of a rank-2 fragment belongs to.
+static int64_t rowIndex(size_t i, int64_t groups) {
+  auto position = static_cast<int64_t>(i);
+  return position / (groups * 4) * 2 + position % 4 / 2;
+}
+
 static RankedTensorType tileTypeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 
 ArrayRef<Value> FunctionLowering::fragmentOf(Value tile) { return fragments.find(tile)->second.elements; }
@@ -161,11 +167,22 @@ LogicalResult FunctionLowering::lowerFold(tile::FoldOp op) {
   return success();
 }
 
+SmallVector<Value> FunctionLowering::choose(Value condition, Type type, size_t count,
+                                            function_ref<SmallVector<Value>()> then,
+                                            function_ref<SmallVector<Value>()> otherwise) {
+  auto ifOp = scf::IfOp::create(b, SmallVector<Type>(count, type), condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  scf::YieldOp::create(b, then());
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  scf::YieldOp::create(b, otherwise());
+  return SmallVector<Value>(ifOp.getResults());
+}
+
 /// A branch of each thread's own: the multiplications exchange nothing, so lanes may differ.
 LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
-  RankedTensorType type = tileTypeOf(op.getSource());
   SmallVector<Value> source(fragmentOf(op.getSource())), factors(fragmentOf(op.getFactors()));
-  int64_t groups = groupsOf(type.getDimSize(1));
+  int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
   Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1.0f));
   Value any;
   for (Value factor : factors) {
@@ -173,21 +190,56 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
     Value moved = arith::CmpFOp::create(b, arith::CmpFPredicate::UNE, factor, one);
     any = any ? Value(arith::OrIOp::create(b, any, moved)) : moved;
   }
-  SmallVector<Type> types(source.size(), b.getF32Type());
-  auto ifOp = scf::IfOp::create(b, types, any, /*withElseRegion=*/true);
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(ifOp.thenBlock());
-    SmallVector<Value> scaled;
+  auto scaled = [&] {
+    SmallVector<Value> elements;
     for (auto [i, value] : llvm::enumerate(source)) {
-      int64_t slab = static_cast<int64_t>(i) / (groups * 4), e = static_cast<int64_t>(i) % 4;
-      scaled.push_back(arith::MulFOp::create(b, value, factors[2 * slab + e / 2]));
+      elements.push_back(arith::MulFOp::create(b, value, factors[rowIndex(i, groups)]));
     }
-    scf::YieldOp::create(b, scaled);
-    b.setInsertionPointToStart(ifOp.elseBlock());
-    scf::YieldOp::create(b, source);
+    return elements;
+  };
+  fragments[op.getResult()] = Fragment{choose(any, b.getF32Type(), source.size(), scaled, [&] { return source; }), false};
+  return success();
+}
+
+/// A row's four lanes hold the same rows, so all take the same branch.
+LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp op) {
+  SmallVector<Value> source(fragmentOf(op.getSource())), references(fragmentOf(op.getReference()));
+  int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
+  Value factor = scalars.lookup(op.getFactor());
+  Value limit = arith::ConstantOp::create(b, b.getF32FloatAttr(1024.0f));
+  Value small;
+  SmallVector<Value> scaled;
+  for (Value reference : references) {
+    scaled.push_back(arith::MulFOp::create(b, reference, factor));
+    Value size = LLVM::FAbsOp::create(b, b.getF32Type(), scaled.back());
+    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, size, limit);
+    small = small ? Value(arith::AndIOp::create(b, small, below)) : below;
   }
-  fragments[op.getResult()] = Fragment{SmallVector<Value>(ifOp.getResults()), false};
+  // The rare case only replaces what the fused operation takes: differences, and references of 0.
+  size_t count = source.size();
+  auto asTheyAre = [&] {
+    SmallVector<Value> operands(source);
+    operands.append(scaled);
+    return operands;
+  };
+  auto differences = [&] {
+    SmallVector<Value> operands;
+    for (auto [i, value] : llvm::enumerate(source)) {
+      operands.push_back(arith::SubFOp::create(b, value, references[rowIndex(i, groups)]));
+    }
+    Value zero = arith::ConstantOp::create(b, b.getF32FloatAttr(0.0f));
+    operands.append(scaled.size(), zero);
+    return operands;
+  };
+  SmallVector<Value> operands = choose(small, b.getF32Type(), count + scaled.size(), asTheyAre, differences);
+  SmallVector<Value> negated, elements;
+  for (size_t row = 0; row < scaled.size(); ++row) {
+    negated.push_back(arith::NegFOp::create(b, operands[count + row]));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    elements.push_back(LLVM::FMAOp::create(b, operands[i], factor, negated[rowIndex(i, groups)]));
+  }
+  fragments[op.getResult()] = Fragment{std::move(elements), false};
   return success();
 }
 

@@ -64,6 +64,11 @@ private:
   mlir::LogicalResult lowerReduce(tile::ReduceOp op);
   mlir::LogicalResult lowerFold(tile::FoldOp op);
   mlir::LogicalResult lowerRescale(tile::RescaleOp op);
+  mlir::LogicalResult lowerScaledDifference(tile::ScaledDifferenceOp op);
+  /// `condition ? then() : otherwise()` for as many values as both return, of `type`, as a branch.
+  llvm::SmallVector<mlir::Value> choose(mlir::Value condition, mlir::Type type, size_t count,
+                                        llvm::function_ref<llvm::SmallVector<mlir::Value>()> then,
+                                        llvm::function_ref<llvm::SmallVector<mlir::Value>()> otherwise);
   mlir::LogicalResult lowerLoad(tile::LoadOp op);
   mlir::LogicalResult lowerStore(tile::StoreOp op);
   mlir::LogicalResult lowerLoadScalar(tile::LoadScalarOp op);

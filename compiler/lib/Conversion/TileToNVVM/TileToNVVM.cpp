@@ -111,6 +111,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto rescale = dyn_cast<tile::RescaleOp>(op)) {
     return lowerRescale(rescale);
   }
+  if (auto difference = dyn_cast<tile::ScaledDifferenceOp>(op)) {
+    return lowerScaledDifference(difference);
+  }
   if (auto load = dyn_cast<tile::LoadOp>(op)) {
     return lowerLoad(load);
   }

@@ -70,6 +70,9 @@ public:
   mlir::Value fold(mlir::Value source, mlir::Value acc) {
     return tile::FoldOp::create(*this, acc.getType(), source, acc);
   }
+  mlir::Value scaledDifference(mlir::Value source, mlir::Value reference, mlir::Value factor) {
+    return tile::ScaledDifferenceOp::create(*this, source.getType(), source, reference, factor);
+  }
   mlir::Value rescale(mlir::Value source, mlir::Value factors) {
     return tile::RescaleOp::create(*this, source.getType(), source, factors);
   }

@@ -54,3 +54,31 @@ func.func @slot(%n: i64, %x: f32)
   %s = tile.dot %b, %b, %zero trans_b : !tile.shared<16 x 32 x f16>, !tile.shared<16 x 32 x f16> -> tensor<16x16xf32>
   return
 }
+
+// -----
+
+// One fused operation an element. Before it, for references too large for that, a branch puts differences and
+// references of 0 in the operands' place.
+// CHECK-LABEL: llvm.func @scaled_difference(
+// CHECK-COUNT-2: llvm.intr.fabs
+// CHECK: %[[IF:.*]]:6 = scf.if %{{.*}} -> (f32, f32, f32, f32, f32, f32) {
+// CHECK-NOT: arith.subf
+// CHECK: } else {
+// CHECK-COUNT-4: arith.subf
+// CHECK: }
+// CHECK: %[[LOW:.*]] = arith.negf %[[IF]]#4
+// CHECK: %[[HIGH:.*]] = arith.negf %[[IF]]#5
+// CHECK: llvm.intr.fma(%[[IF]]#0, %{{.*}}, %[[LOW]])
+// CHECK: llvm.intr.fma(%[[IF]]#1, %{{.*}}, %[[LOW]])
+// CHECK: llvm.intr.fma(%[[IF]]#2, %{{.*}}, %[[HIGH]])
+// CHECK: llvm.intr.fma(%[[IF]]#3, %{{.*}}, %[[HIGH]])
+// CHECK: llvm.return
+func.func @scaled_difference(%p: !tile.ptr<f32>, %x: f32)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %row = tile.splat %x : tensor<16xf32>
+  %m = tile.exp2 %row : tensor<16xf32>
+  %t = tile.broadcast %m axis 1 : tensor<16xf32> -> tensor<16x8xf32>
+  %s = tile.exp2 %t : tensor<16x8xf32>
+  %d = tile.scaled_difference %s, %m, %x : tensor<16x8xf32>, tensor<16xf32>
+  return
+}

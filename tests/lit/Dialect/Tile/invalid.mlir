@@ -454,3 +454,11 @@ func.func @store_through(%t: tensor<16x8xbf16>, %v: !tile.view<2 x bf16, unit>, 
   tile.store %t, %v[%i, %i] bounds [false, false] through %b : !tile.shared<8 x 32 x bf16> : tensor<16x8xbf16>, !tile.view<2 x bf16, unit>
   return
 }
+
+// -----
+
+func.func @scaled_difference_references(%x: tensor<16x8xf32>, %m: tensor<8xf32>, %f: f32) {
+  // expected-error @+1 {{tile.scaled_difference-C1: expected a reference for each row, got 'tensor<16x8xf32>' and 'tensor<8xf32>'}}
+  %s = tile.scaled_difference %x, %m, %f : tensor<16x8xf32>, tensor<8xf32>
+  return
+}

@@ -147,6 +147,16 @@ LogicalResult RescaleOp::verify() {
   return success();
 }
 
+LogicalResult ScaledDifferenceOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto reference = cast<RankedTensorType>(getReference().getType());
+  if (!dropsAxis(source, reference, 1)) {
+    return emitOpError("tile.scaled_difference-C1: expected a reference for each row, got ")
+           << source << " and " << reference;
+  }
+  return success();
+}
+
 LogicalResult BroadcastOp::verify() {
   auto source = cast<RankedTensorType>(getSource().getType());
   auto result = cast<RankedTensorType>(getResult().getType());

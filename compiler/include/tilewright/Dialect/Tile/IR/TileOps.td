@@ -235,6 +235,26 @@ def Tile_RescaleOp : Tile_Op<"rescale", [Pure, AllTypesMatch<["source", "result"
   let hasVerifier = 1;
 }
 
+def Tile_ScaledDifferenceOp : Tile_Op<"scaled_difference", [Pure, AllTypesMatch<["source", "result"]>]> {
+  let summary = "(source - reference) * factor, the exponent of a weight (GPU)";
+  let description = [{
+    Element (i, j) is `(source[i, j] - reference[i]) * factor`. Where `|reference[i] * factor|` is below 1024 for all
+    rows that a thread holds, which it is for any usual score, a target may compute
+    `source[i, j] * factor - round(reference[i] * factor)` as one fused operation instead: as a reference, the rounded
+    product is as good as any number near it, and differs from the exact one by less than 2^-14. Beyond, its rounding
+    could be larger than an exponent's range, and the difference comes first.
+
+    Constraints
+    - `tile.scaled_difference-C1`: the references are the source without dimension 1.
+
+    Example: `%x = tile.scaled_difference %s, %m, %f : tensor<128x64xf32>, tensor<128xf32>`
+  }];
+  let arguments = (ins Tile_F32Tile:$source, Tile_F32Tile:$reference, F32:$factor);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$source `,` $reference `,` $factor attr-dict `:` type($source) `,` type($reference)";
+  let hasVerifier = 1;
+}
+
 def Tile_BroadcastOp : Tile_Op<"broadcast", [Pure]> {
   let summary = "repeat a rank-1 tile along a new axis";
   let description = [{
