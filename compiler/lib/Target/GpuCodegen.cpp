@@ -3,6 +3,7 @@
 #include "LeanPipeline.h"
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/IR/Module.h"
+#include "llvm/Support/CommandLine.h"
 #include "llvm/Target/TargetMachine.h"
 #include <mutex>
 
@@ -16,6 +17,16 @@ void LLVMInitializeNVPTXAsmPrinter();
 using namespace llvm;
 using namespace tilewright;
 
+/// Addresses in shared memory take 32 bits: half the instructions and registers that compute them. LLVM has this only as
+/// an option of its command line; the registry is this library's own (symbols are hidden), so no other LLVM in the
+/// process sees it.
+static void useShortPointers() {
+  auto option = cl::getRegisteredOptions().find("nvptx-short-ptr");
+  if (option != cl::getRegisteredOptions().end()) {
+    static_cast<cl::opt<bool> *>(option->second)->setValue(true);
+  }
+}
+
 static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -23,6 +34,7 @@ static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine() {
     LLVMInitializeNVPTXTarget();
     LLVMInitializeNVPTXTargetMC();
     LLVMInitializeNVPTXAsmPrinter();
+    useShortPointers();
   });
   TargetOptions options;
   // Multiplications and additions that stand side by side become one fused operation: a rounding less, never more.
