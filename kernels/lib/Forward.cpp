@@ -36,6 +36,12 @@ struct Softmax {
   Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
 };
 
+/// What a loop over key blocks does about the mask.
+struct Masking {
+  bool possible = false; ///< some of its blocks are partial
+  Value when;            ///< i1, which ones: null if all are
+};
+
 class Forward {
 public:
   Forward(ProgramBuilder &b, const ForwardProgram &p, const ProgramShape &shape)
@@ -50,10 +56,12 @@ private:
   Value makeExponentFactor();
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
-  Value scores(Value queries, Value firstKey, bool masked);
-  Softmax step(const Softmax &state, Value queries, Value firstKey, bool masked);
-  Softmax stepMatrix(const Softmax &state, Value queries, Value firstKey, bool masked);
-  Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked);
+  Value scores(Value queries, Value firstKey, const Masking &masking);
+  Value hide(const ScoreTile &tile);
+  Softmax step(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
+  Softmax stepMatrix(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
+  using MakeMasking = llvm::function_ref<Masking(Value block)>;
+  Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking masking);
   void store(Softmax state);
   Value logSumExp(const Softmax &state);
 
@@ -111,8 +119,19 @@ Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool mask
   return operand(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
 }
 
-Value Forward::scores(Value queries, Value firstKey, bool masked) {
-  Value block = loadKeyBlock(keys, firstKey, p.headDim, masked);
+/// The scores with what is hidden at -inf.
+Value Forward::hide(const ScoreTile &tile) {
+  Value scores = tile.scores;
+  for (const auto &stage : stages.stages) {
+    if (Value visible = stage->visible(context, tile)) {
+      scores = b.select(visible, scores, b.fill(context.scoreShape(), -kInf));
+    }
+  }
+  return scores;
+}
+
+Value Forward::scores(Value queries, Value firstKey, const Masking &masking) {
+  Value block = loadKeyBlock(keys, firstKey, p.headDim, masking.possible);
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value product = keysAreRows() ? b.dot(block, queries, b.fill(shape, 0.0f), false, false)
                                 : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
@@ -123,19 +142,25 @@ Value Forward::scores(Value queries, Value firstKey, bool masked) {
       tile.scores = stage->score(context, tile);
     }
   }
-  if (masked) {
-    for (const auto &stage : stages.stages) {
-      if (Value visible = stage->visible(context, tile)) {
-        tile.scores = b.select(visible, tile.scores, b.fill(shape, -kInf));
-      }
-    }
+  if (!masking.possible) {
+    return tile.scores;
   }
-  return tile.scores;
+  if (!masking.when) {
+    return hide(tile);
+  }
+  auto ifPartial = scf::IfOp::create(b, TypeRange{tile.scores.getType()}, masking.when, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifPartial.thenBlock());
+  Value hidden = hide(tile);
+  scf::YieldOp::create(b, hidden);
+  b.setInsertionPointToStart(ifPartial.elseBlock());
+  scf::YieldOp::create(b, tile.scores);
+  return ifPartial.getResult(0);
 }
 
-Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool masked) {
+Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   SmallVector<int64_t, 2> shape = context.scoreShape();
-  Value s = scores(queries, firstKey, masked);
+  Value s = scores(queries, firstKey, masking);
 
   // One operation a statement: in which order a call's arguments are evaluated, and so the order of operations in the
   // IR, is otherwise the host compiler's choice.
@@ -151,7 +176,7 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
   Value probabilities = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible);
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value none = b.fill(outputShape(), 0.0f);
@@ -166,8 +191,8 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, bool 
 /// The reference m need not be the maximum: any number near it divides out again. So it moves only when the maximum's
 /// weight would exceed 2^8, which after a row's first blocks is rare, and the accumulator's rescaling is skipped else.
 /// Weights stay far inside the range of float16.
-Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey, bool masked) {
-  Value s = scores(queries, firstKey, masked);
+Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
+  Value s = scores(queries, firstKey, masking);
 
   Value factor = b.splat(exponentFactor, {blockM});
   Value top = b.reduce(tile::ReduceKind::Max, s, context.keyAxis());
@@ -186,12 +211,12 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
 
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masked);
+  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible);
   Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
   return {m, l, b.dot(weights, block, kept, false, false)};
 }
 
-Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, bool masked) {
+Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking makeMasking) {
   auto loop = scf::ForOp::create(b, begin.value, end.value, b.indexConstant(1),
                                  ValueRange{state.m, state.l, state.acc});
   OpBuilder::InsertionGuard guard(b);
@@ -199,8 +224,9 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
   ValueRange carried = loop.getRegionIterArgs();
   Softmax before{carried[0], carried[1], carried[2]};
-  Softmax next = context.shape.storageOperands ? stepMatrix(before, queries, firstKey, masked)
-                                               : step(before, queries, firstKey, masked);
+  Masking masking = makeMasking(loop.getInductionVar());
+  Softmax next = context.shape.storageOperands ? stepMatrix(before, queries, firstKey, masking)
+                                               : step(before, queries, firstKey, masking);
   scf::YieldOp::create(b, ValueRange{next.m, next.l, next.acc});
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
 }
@@ -268,9 +294,20 @@ void Forward::build() {
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
   // Every mask so far has lower limit 0, so no partial block stands before the full ones.
-  state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, /*masked=*/false);
-  if (p.mask != attn::MaskKind::None || !p.evenN) {
-    state = loop(state, queries, ranges.fullEnd, ranges.end, /*masked=*/true);
+  bool anyPartial = p.mask != attn::MaskKind::None || !p.evenN;
+  auto none = [](Value) { return Masking{}; };
+  if (!anyPartial) {
+    state = loop(state, queries, ranges.begin, ranges.end, none);
+  } else if (context.shape.storageOperands) {
+    // One loop, which asks in every block: a branch of all threads costs less than a second copy of a body of matrix
+    // instructions costs the assembler (a third of the compile time) and the instruction cache.
+    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block) {
+      Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
+      return Masking{true, partial};
+    });
+  } else {
+    state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
+    state = loop(state, queries, ranges.fullEnd, ranges.end, [](Value) { return Masking{true, {}}; });
   }
   store(state);
 }

@@ -57,6 +57,10 @@ private:
   mlir::LogicalResult lowerOp(mlir::Operation &op);
   mlir::LogicalResult lowerFor(mlir::scf::ForOp op);
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
+  /// What this thread holds of tiles, and scalars, in order.
+  llvm::SmallVector<mlir::Value> elementsOf(mlir::ValueRange values);
+  /// The reverse, for values of the shapes of `like`, whose fragments exist.
+  void bind(mlir::ValueRange olds, mlir::ValueRange like, mlir::ValueRange elements);
 
   //===- Fragments.cpp: elementwise work, rows, global memory of fragments ----------------------------------------===//
   mlir::LogicalResult lowerElementwise(mlir::Operation &op);

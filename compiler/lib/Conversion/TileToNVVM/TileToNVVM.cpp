@@ -161,65 +161,86 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   return success();
 }
 
-LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
-  SmallVector<Value> carried;
-  SmallVector<size_t> counts;
-  for (Value init : op.getInitArgs()) {
-    if (isTile(init)) {
-      ArrayRef<Value> elements = fragmentOf(init);
-      carried.append(elements.begin(), elements.end());
-      counts.push_back(elements.size());
+SmallVector<Value> FunctionLowering::elementsOf(ValueRange values) {
+  SmallVector<Value> elements;
+  for (Value value : values) {
+    if (isTile(value)) {
+      llvm::append_range(elements, fragmentOf(value));
     } else {
-      carried.push_back(scalars.lookup(init));
-      counts.push_back(1);
+      elements.push_back(scalars.lookup(value));
     }
   }
-  auto newLoop = scf::ForOp::create(b, scalars.lookup(op.getLowerBound()), scalars.lookup(op.getUpperBound()),
-                                    scalars.lookup(op.getStep()), carried);
-  auto bind = [&](ValueRange olds, ValueRange news) {
-    size_t next = 0;
-    for (auto [old, count] : llvm::zip(olds, counts)) {
-      ValueRange part = news.slice(next, count);
-      next += count;
-      if (isTile(old)) {
-        fragments[old] = Fragment{SmallVector<Value>(part.begin(), part.end()), false};
-      } else {
-        scalars.map(old, part[0]);
-      }
+  return elements;
+}
+
+void FunctionLowering::bind(ValueRange olds, ValueRange like, ValueRange elements) {
+  size_t next = 0;
+  for (auto [old, model] : llvm::zip(olds, like)) {
+    if (!isTile(old)) {
+      scalars.map(old, elements[next++]);
+      continue;
     }
-  };
+    ValueRange part = elements.slice(next, fragmentOf(model).size());
+    next += part.size();
+    fragments[old] = Fragment{SmallVector<Value>(part), false};
+  }
+}
+
+LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
+  auto newLoop = scf::ForOp::create(b, scalars.lookup(op.getLowerBound()), scalars.lookup(op.getUpperBound()),
+                                    scalars.lookup(op.getStep()), elementsOf(op.getInitArgs()));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(newLoop.getBody());
     scalars.map(op.getInductionVar(), newLoop.getInductionVar());
-    bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
+    bind(op.getRegionIterArgs(), op.getInitArgs(), newLoop.getRegionIterArgs());
     if (failed(lowerBlock(*op.getBody()))) {
       return failure();
     }
-    SmallVector<Value> next;
-    for (Value value : op.getBody()->getTerminator()->getOperands()) {
-      if (isTile(value)) {
-        ArrayRef<Value> elements = fragmentOf(value);
-        next.append(elements.begin(), elements.end());
-      } else {
-        next.push_back(scalars.lookup(value));
-      }
-    }
+    SmallVector<Value> next = elementsOf(op.getBody()->getTerminator()->getOperands());
     if (!next.empty()) {
       scf::YieldOp::create(b, next);
     }
   }
-  bind(op.getResults(), newLoop.getResults());
+  bind(op.getResults(), op.getInitArgs(), newLoop.getResults());
   return success();
 }
 
 LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
-  if (op.getNumResults() != 0 || op.elseBlock()) {
-    return op.emitOpError("expected no results and no else block");
-  }
+  Value condition = scalars.lookup(op.getCondition());
   LogicalResult status = success();
-  ifThen(scalars.lookup(op.getCondition()), [&] { status = lowerBlock(*op.thenBlock()); });
-  return status;
+  if (op.getNumResults() == 0) {
+    if (op.elseBlock()) {
+      return op.emitOpError("expected results, or no else block");
+    }
+    ifThen(condition, [&] { status = lowerBlock(*op.thenBlock()); });
+    return status;
+  }
+  // What is yielded lies in either block; the fragment of the then branch's says how many elements there are.
+  ValueRange model = op.thenYield().getOperands();
+  SmallVector<Type> types;
+  for (Value result : op.getResults()) {
+    auto tile = dyn_cast<RankedTensorType>(result.getType());
+    size_t count = 1;
+    if (tile) {
+      int64_t slabs = slabsOf(tile.getDimSize(0));
+      count = tile.getRank() == 2 ? slabs * groupsOf(tile.getDimSize(1)) * 4 : slabs * 2;
+    }
+    types.append(count, tile ? tile.getElementType() : result.getType());
+  }
+  auto newIf = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    for (auto [from, to] : {std::pair{op.thenBlock(), newIf.thenBlock()}, {op.elseBlock(), newIf.elseBlock()}}) {
+      b.setInsertionPointToStart(to);
+      if (failed(lowerBlock(*from))) {
+        return failure();
+      }
+      scf::YieldOp::create(b, elementsOf(from->getTerminator()->getOperands()));
+    }
+  }
+  bind(op.getResults(), model, newIf.getResults());
+  return success();
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// A whole forward kernel: matrix instructions, staged copies, masks in the partial loop only.
+// A whole forward kernel: matrix instructions, staged copies, masks in partial blocks only.
 // RUN: tilewright-opt "%s" -tilewright-gpu=until=nvvm | FileCheck "%s"
 
 !t = !attn.tensor<4 x bf16, a16>
@@ -13,24 +13,23 @@
 // CHECK: nvvm.read.ptx.sreg.ctaid.x
 // CHECK: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
 
-// The full loop: no column is compared, nothing is selected away but the rows' statistics.
+// One loop. S = Q K^T: 32 columns of depth are 2 steps, 32 keys are 4 groups.
 // CHECK: scf.for
 // CHECK: nvvm.cp.async.wait.group 0
 // CHECK-NEXT: nvvm.barrier
-// S = Q K^T: 32 columns of depth are 2 steps, 32 keys are 4 groups.
 // CHECK-COUNT-8: nvvm.mma.sync
 // CHECK: nvvm.cp.async.wait.group 0
+// Only partial blocks compare columns.
+// CHECK: scf.if
+// CHECK: arith.cmpi slt, %{{.*}} : i32
+// CHECK: arith.select %{{.*}} : f32
+// CHECK: } else {
 // A row's maximum: its four lanes exchange theirs.
 // CHECK: nvvm.shfl.sync bfly
 // CHECK-COUNT-16: llvm.nvvm.ex2.approx.ftz.f
 // Probabilities become the next product's A operand in place.
 // CHECK-COUNT-8: llvm.nvvm.ff2bf16x2.rn
 // CHECK: nvvm.ldmatrix {{.*}}layout = #nvvm.mma_layout<col>
-// CHECK: nvvm.mma.sync
-// The partial loop compares columns.
-// CHECK: scf.for
-// CHECK: arith.cmpi slt, %{{.*}} : i32
-// CHECK: arith.select %{{.*}} : f32
 // CHECK: nvvm.mma.sync
 // The output goes through shared memory and is written 16 bytes at a time.
 // CHECK: nvvm.barrier
