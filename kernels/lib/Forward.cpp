@@ -46,7 +46,7 @@ class Forward {
 public:
   Forward(ProgramBuilder &b, const ForwardProgram &p, const ProgramShape &shape)
       : b(b), p(p), blockM(shape.blockM), blockN(shape.blockN),
-        stages(makeStages(p.mask)), context(b, shape) {}
+        stages(makeStages(p)), context(b, shape) {}
 
   void build();
 
@@ -85,12 +85,13 @@ void Forward::placeProgram() {
   SmallVector<Type> types(3, b.getIndexType());
   // Later rows see more under every mask but none, where the order is free.
   auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks, p.heads},
-                                       /*heavy_last=*/p.mask != attn::MaskKind::None);
+                                       /*heavy_last=*/p.features.mask != attn::MaskKind::None);
   head = coords.getResult(1);
   kvHead = arith::DivUIOp::create(b, head, p.headsPerKv);
 
   Value one = b.indexConstant(1);
   context.batch = coords.getResult(2);
+  context.head = head;
   context.firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
   context.finalRow = b.sub(p.seqlenQ, one);
   IrInt blockEnd = IrInt{&b, context.firstRow} + (blockM - 1);
@@ -136,10 +137,15 @@ Value Forward::scores(Value queries, Value firstKey, const Masking &masking) {
   Value product = keysAreRows() ? b.dot(block, queries, b.fill(shape, 0.0f), false, false)
                                 : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
   Value columns = tile::IndexOp::create(b, b.tileType(shape, b.getI32Type()), b.toI32(firstKey), context.keyAxis());
-  ScoreTile tile{product, columns};
+  ScoreTile tile{product, columns, firstKey, masking.possible};
   if (!stages.onlyScaled) {
     for (const auto &stage : stages.stages) {
       tile.scores = stage->score(context, tile);
+    }
+  }
+  for (const auto &stage : stages.stages) {
+    if (Value visible = stage->visibleAnywhere(context, tile)) {
+      tile.scores = b.select(visible, tile.scores, b.fill(shape, -kInf));
     }
   }
   if (!masking.possible) {
@@ -294,7 +300,7 @@ void Forward::build() {
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
   // Every mask so far has lower limit 0, so no partial block stands before the full ones.
-  bool anyPartial = p.mask != attn::MaskKind::None || !p.evenN;
+  bool anyPartial = p.features.mask != attn::MaskKind::None || !p.evenN;
   auto none = [](Value) { return Masking{}; };
   if (!anyPartial) {
     state = loop(state, queries, ranges.begin, ranges.end, none);

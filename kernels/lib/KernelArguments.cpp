@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tilewright/kernels/KernelArguments.h"
-#include <array>
 #include <cassert>
+#include <initializer_list>
 
 using namespace tilewright;
 using namespace tilewright::kernels;
 
-static constexpr std::array<ArgInfo, 17> kArgs = {{
+static constexpr std::array<ArgInfo, 22> kArgs = {{
     {ArgId::Q, "q", ArgType::Tensor, 4},
     {ArgId::K, "k", ArgType::Tensor, 4},
     {ArgId::V, "v", ArgType::Tensor, 4},
@@ -24,6 +24,11 @@ static constexpr std::array<ArgInfo, 17> kArgs = {{
     {ArgId::CausalOffset, "causal_offset", ArgType::Int64, 0},
     {ArgId::WriteLse, "write_lse", ArgType::Int64, 0},
     {ArgId::Pairs, "pairs", ArgType::Int64, 0},
+    {ArgId::Bias, "bias", ArgType::Tensor, 4},
+    {ArgId::AttnMask, "attn_mask", ArgType::Tensor, 4},
+    {ArgId::AlibiSlopes, "alibi_slopes", ArgType::Tensor, 2},
+    {ArgId::Softcap, "softcap", ArgType::Float32, 0},
+    {ArgId::PositionOffset, "position_offset", ArgType::Int64, 0},
 }};
 
 const ArgInfo &kernels::argInfo(ArgId id) {
@@ -32,31 +37,39 @@ const ArgInfo &kernels::argInfo(ArgId id) {
   return info;
 }
 
-// The operands that a mask adds stand between the tensors and the scalars.
-static constexpr ArgId kForward[] = {ArgId::Q,       ArgId::K,       ArgId::V,     ArgId::Out,
-                                     ArgId::Lse,     ArgId::Scale,   ArgId::SeqlenQ, ArgId::SeqlenK,
-                                     ArgId::Heads,   ArgId::HeadsPerKv, ArgId::CausalOffset, ArgId::WriteLse};
-static constexpr ArgId kForwardGlmBreak[] = {
-    ArgId::Q,       ArgId::K,       ArgId::V,     ArgId::Out,        ArgId::Lse,          ArgId::GlmBreak, ArgId::Scale,
-    ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::Heads, ArgId::HeadsPerKv, ArgId::CausalOffset, ArgId::WriteLse};
-static constexpr ArgId kForwardGlmPacked[] = {
-    ArgId::Q,       ArgId::K,       ArgId::V,     ArgId::Out,        ArgId::Lse,          ArgId::RowLimits, ArgId::Scale,
-    ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::Heads, ArgId::HeadsPerKv, ArgId::CausalOffset, ArgId::WriteLse};
-static constexpr ArgId kRowLimits[] = {ArgId::GlmPairs, ArgId::RowLimits, ArgId::SeqlenQ,
-                                       ArgId::SeqlenK,  ArgId::CausalOffset, ArgId::Pairs};
+static void add(ArgList &list, std::initializer_list<ArgId> ids) {
+  for (ArgId id : ids) {
+    list.add(id);
+  }
+}
 
-std::span<const ArgId> kernels::kernelArguments(KernelKind kind, attn::MaskKind mask) {
+// The operands that a feature adds stand between the tensors and the scalars.
+ArgList kernels::kernelArguments(KernelKind kind, const ForwardFeatures &features) {
+  ArgList list;
   if (kind == KernelKind::RowLimits) {
-    return kRowLimits;
+    add(list, {ArgId::GlmPairs, ArgId::RowLimits, ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::CausalOffset, ArgId::Pairs});
+    return list;
   }
-  switch (mask) {
-  case attn::MaskKind::GlmBreak:
-    return kForwardGlmBreak;
-  case attn::MaskKind::GlmPacked:
-    return kForwardGlmPacked;
-  case attn::MaskKind::None:
-  case attn::MaskKind::Causal:
-    return kForward;
+  add(list, {ArgId::Q, ArgId::K, ArgId::V, ArgId::Out, ArgId::Lse});
+  if (features.mask == attn::MaskKind::GlmBreak) {
+    list.add(ArgId::GlmBreak);
   }
-  return {};
+  if (features.mask == attn::MaskKind::GlmPacked) {
+    list.add(ArgId::RowLimits);
+  }
+  if (features.bias != attn::ScoreOperand::None) {
+    list.add(ArgId::Bias);
+  }
+  if (features.attnMask != attn::ScoreOperand::None) {
+    list.add(ArgId::AttnMask);
+  }
+  if (features.alibi) {
+    add(list, {ArgId::AlibiSlopes, ArgId::PositionOffset});
+  }
+  if (features.softcap) {
+    list.add(ArgId::Softcap);
+  }
+  add(list, {ArgId::Scale, ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::Heads, ArgId::HeadsPerKv, ArgId::CausalOffset,
+             ArgId::WriteLse});
+  return list;
 }

@@ -58,6 +58,9 @@ Value ProgramBuilder::maxKeepSecond(Value a, Value b) {
   return arith::SelectOp::create(*this, greater, a, b);
 }
 Value ProgramBuilder::divF(Value a, Value b) { return arith::DivFOp::create(*this, a, b); }
+Value ProgramBuilder::divideFast(Value a, Value b) {
+  return arith::DivFOp::create(*this, a, b, arith::FastMathFlags::afn | arith::FastMathFlags::arcp);
+}
 Value ProgramBuilder::equalF(Value a, Value b) {
   return arith::CmpFOp::create(*this, arith::CmpFPredicate::OEQ, a, b);
 }
@@ -145,7 +148,12 @@ Value ProgramBuilder::view(const TensorArg &arg, ArrayRef<unsigned> dims, ValueR
 
 Value ProgramBuilder::load(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape) {
   Type element = cast<tile::ViewType>(view.getType()).getElementType();
-  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, bounds);
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, bounds, /*any_past_end=*/false);
+}
+
+Value ProgramBuilder::loadAny(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape) {
+  Type element = cast<tile::ViewType>(view.getType()).getElementType();
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, bounds, /*any_past_end=*/true);
 }
 
 void ProgramBuilder::store(Value tile, Value view, ValueRange indices, ArrayRef<bool> bounds) {

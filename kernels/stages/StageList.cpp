@@ -28,10 +28,30 @@ static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {
   llvm_unreachable("mask kind without a stage");
 }
 
-StageList kernels::makeStages(attn::MaskKind mask) {
+static bool isBool(attn::ScoreOperand kind) {
+  return kind == attn::ScoreOperand::VectorBool || kind == attn::ScoreOperand::MatrixBool;
+}
+
+StageList kernels::makeStages(const ForwardProgram &program) {
+  const ForwardFeatures &features = program.features;
   StageList list;
+  list.onlyScaled = features.onlyScaled();
   list.stages.push_back(makeScaleStage());
-  std::unique_ptr<IntervalMask> interval = makeMask(mask);
+  if (features.softcap) {
+    list.stages.push_back(makeSoftcap(program.softcap));
+  }
+  if (features.alibi) {
+    list.stages.push_back(makeAlibi(program.alibi, program.positionOffset));
+  }
+  if (features.bias != attn::ScoreOperand::None) {
+    list.stages.push_back(makeAddedTensor("bias", program.bias, features.bias));
+  }
+  if (isBool(features.attnMask)) {
+    list.stages.push_back(makeBoolMask(program.attnMask, features.attnMask));
+  } else if (features.attnMask != attn::ScoreOperand::None) {
+    list.stages.push_back(makeAddedTensor("attn_mask", program.attnMask, features.attnMask));
+  }
+  std::unique_ptr<IntervalMask> interval = makeMask(features.mask);
   list.interval = interval.get();
   list.stages.push_back(std::move(interval));
   return list;

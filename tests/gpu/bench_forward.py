@@ -81,12 +81,38 @@ def glm_masks(head_dims: list, seqlens: list, repeats: int) -> None:
                   f"{packed / causal:.2f} |", flush=True)
 
 
+def features(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
+    """Rates with a feature, over the same problem's without; batch 4, 16 heads, nothing causal."""
+    print("\n| d | s | dense | bias (1, h, s, s) | by dense | bool mask (b, 1, 1, s) | ALiBi | softcap |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
+    batch, heads = 4, 16
+    for d in head_dims:
+        for s in seqlens:
+            q, k, v = inputs(batch, s, heads, d)
+            cases = [
+                {},
+                dict(bias=torch.randn(1, heads, s, s, device="cuda", dtype=q.dtype)),
+                dict(attn_mask=torch.rand(batch, 1, 1, s, device="cuda") < 0.9),
+                dict(alibi_slopes=torch.rand(heads, device="cuda")),
+                dict(softcap=30.0),
+            ]
+            dense, bias, *others = (
+                4 * batch * heads * d * s * s / 1e9
+                / milliseconds(lambda: tilewright.flash_attn_func(q, k, v, engine=engine, **case), repeats)
+                for case in cases
+            )
+            print(f"| {d} | {s} | {dense:.0f} | {bias:.0f} | {bias / dense:.2f} | "
+                  + " | ".join(f"{rate / dense:.2f}" for rate in others) + " |", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
     parser.add_argument("--seqlen", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384],
                         help="default: 1024 2048 4096 8192 16384")
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each; default: 20")
+    parser.add_argument("--features", action="store_true",
+                        help="bias, bool mask, ALiBi and softcap beside none of them, at s 2048 to 8192, instead")
     parser.add_argument("--schedule", metavar="TEXT",
                         help="schedule of the kernels beside FlashAttention-2, such as qk:64x64:w4; default: the table's")
     options = parser.parse_args()
@@ -97,8 +123,12 @@ def main() -> int:
           f"{datetime.date.today()}\n")
     with torch.no_grad():
         engine = tilewright.Engine(schedule=options.schedule) if options.schedule else None
+        some = [s for s in options.seqlen if 2048 <= s <= 8192]
+        if options.features:
+            features(options.head_dim, some, options.repeats, engine)
+            return 0
         beside_flash(options.head_dim, options.seqlen, options.repeats, engine)
-        glm_masks(options.head_dim, [s for s in options.seqlen if 2048 <= s <= 8192], options.repeats)
+        glm_masks(options.head_dim, some, options.repeats)
     return 0
 
 

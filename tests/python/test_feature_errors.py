@@ -70,14 +70,9 @@ def test_wrong_argument(case):
 
 
 UNSERVED = {
-    "bias": dict(bias=zeros(1, 1, 1, SK)),
-    "additive mask": dict(attn_mask=zeros(1, 1, 1, SK)),
-    "bool mask": dict(attn_mask=zeros(1, 1, 1, SK, dtype=bool)),
     "key padding": dict(key_padding_mask=zeros(B, SK, dtype=bool)),
-    "alibi": dict(alibi_slopes=zeros(H)),
     "documents": dict(document_ids=zeros(B, SK, dtype=np.int32)),
     "window": dict(window_size=(3, -1)),
-    "softcap": dict(softcap=30.0),
     "dropout": dict(dropout_p=0.1),
     "probabilities": dict(return_attn_probs=True),
 }
@@ -97,7 +92,7 @@ def test_features_that_no_kernel_serves(case, torch):
 
 
 def test_the_matrix_says_so():
-    assert "| `softcap` | no | no |" in inspect.support_matrix()
+    assert "| dropout | no | no |" in inspect.support_matrix()
 
 
 def varlen():

@@ -38,6 +38,11 @@ ScoreTensor scoreTensor(const TwTensor &tensor) {
     for (size_t i = 0; i < 4; ++i) {
       result.strides[i] = tensor.shape[i] == 1 ? 0 : tensor.strides[i];
     }
+    if (result.strides[3] != 1) {
+      result.align = attn::AlignClass::Strided;
+    } else if (tensor.shape[3] % 2 == 0) {
+      result.align = static_cast<attn::AlignClass>(rowAlignment(tensor));
+    }
   }
   return result;
 }

@@ -30,9 +30,11 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 // which is the place to remember toText, parseKey, normalize and hash.
 constexpr bool keyIsPlain() {
   KernelKey key;
-  auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule] = key;
+  auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign, attnMaskAlign, alibi,
+         softcap, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
-  return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, align, schedule) &&
+  return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
+                      attnMaskAlign, alibi, softcap, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages);
 }
 static_assert(keyIsPlain());
@@ -61,6 +63,25 @@ std::string gpuTargetName(uint16_t sm) { return sm == kPtxOnly ? std::string(kPt
 std::string gpuTargetText(uint16_t sm) { return std::string(kGpuFamily) + gpuTargetName(sm); }
 
 std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
+
+bool isBool(attn::ScoreOperand kind) {
+  return kind == attn::ScoreOperand::VectorBool || kind == attn::ScoreOperand::MatrixBool;
+}
+
+/// One spelling of a tensor that joins the scores, and of how its rows are aligned.
+void normalizeScoreOperand(const KernelKey &key, attn::ScoreOperand &kind, attn::AlignClass &align) {
+  if (key.dtype == ElementType::F32 && kind == attn::ScoreOperand::VectorF32) {
+    kind = attn::ScoreOperand::Vector;
+  }
+  if (key.dtype == ElementType::F32 && kind == attn::ScoreOperand::MatrixF32) {
+    kind = attn::ScoreOperand::Matrix;
+  }
+  // Bools are read one by one, and on a CPU an element's own alignment is enough for vectors.
+  const bool narrow = key.sm == 0 || isBool(kind);
+  if (kind == attn::ScoreOperand::None || (narrow && align != attn::AlignClass::Strided)) {
+    align = attn::AlignClass::Bytes2;
+  }
+}
 
 //===-- Parsing ---------------------------------------------------------------------------------------------------===//
 
@@ -134,7 +155,8 @@ private:
 
   std::string layout() const {
     return kind_ == "row_limits" ? "target evenM schedule build"
-                                 : "target dtype headDim headDimV evenM evenN evenD mask align schedule build";
+                                 : "target dtype headDim headDimV evenM evenN evenD mask align (bias attnMask alibi "
+                                   "softcap) schedule build";
   }
 
   std::string_view kind_;
@@ -228,6 +250,36 @@ std::array<attn::AlignClass, 4> parseAlign(std::string_view text, ElementType dt
     align[i] = *parsed;
   }
   return align;
+}
+
+/// "matrix_f32:a8" of the field `name`, if it is there.
+void parseScoreOperand(Fields &fields, std::string_view name, bool mayBeBool, attn::ScoreOperand &kind,
+                       attn::AlignClass &align) {
+  std::optional<std::string_view> text = fields.takeOptional(name);
+  if (!text) {
+    return;
+  }
+  const std::string allowed = "KIND:A with KIND vector, matrix, vector_f32, matrix_f32" +
+                              std::string(mayBeBool ? ", vector_bool, matrix_bool" : "") +
+                              " and A a2, a4, a8, a16 or strided";
+  const size_t colon = std::min(text->find(':'), text->size());
+  const std::string_view first = text->substr(0, colon);
+  const std::string_view second = text->substr(std::min(colon + 1, text->size()));
+  auto parsedKind = attn::symbolizeScoreOperand(llvm::StringRef(first.data(), first.size()));
+  auto parsedAlign = attn::symbolizeAlignClass(llvm::StringRef(second.data(), second.size()));
+  if (!parsedKind || *parsedKind == attn::ScoreOperand::None || !parsedAlign || (isBool(*parsedKind) && !mayBeBool)) {
+    badField(name, *text, allowed);
+  }
+  kind = *parsedKind;
+  align = *parsedAlign;
+}
+
+bool parseFeature(Fields &fields, std::string_view name) {
+  std::optional<std::string_view> text = fields.takeOptional(name);
+  if (text && *text != "1") {
+    badField(name, *text, "1, or left out");
+  }
+  return text.has_value();
 }
 
 kernels::Schedule parseScheduleField(std::string_view text, bool gpu) {
@@ -328,6 +380,8 @@ void KernelKey::normalize() {
     return;
   }
   evenN = evenN && mask == attn::MaskKind::None;
+  normalizeScoreOperand(*this, bias, biasAlign);
+  normalizeScoreOperand(*this, attnMask, attnMaskAlign);
   evenD = headDimsAreEven(*this);
   if (gpu) {
     return;
@@ -351,7 +405,10 @@ size_t KernelKey::hash() const {
                     static_cast<uint64_t>(schedule.microVectors) << 16 |
                     static_cast<uint64_t>(schedule.blockM) << 24 | static_cast<uint64_t>(schedule.blockN) << 40 |
                     static_cast<uint64_t>(schedule.warps) << 56;
-  return mix(mix(scalars, rest), blocks);
+  uint64_t features = static_cast<uint64_t>(bias) | static_cast<uint64_t>(attnMask) << 8 |
+                      static_cast<uint64_t>(biasAlign) << 16 | static_cast<uint64_t>(attnMaskAlign) << 24 |
+                      static_cast<uint64_t>(alibi) << 32 | static_cast<uint64_t>(softcap) << 33;
+  return mix(mix(mix(scalars, rest), blocks), features);
 }
 
 std::string runtime::toText(const KernelKey &key) {
@@ -381,6 +438,19 @@ std::string runtime::toText(const KernelKey &key) {
       align.append(view(attn::stringifyAlignClass(key.align[i])));
     }
     field("align", align);
+    auto operand = [&](std::string_view name, attn::ScoreOperand kind, attn::AlignClass rows) {
+      if (kind != attn::ScoreOperand::None) {
+        field(name, attn::stringifyScoreOperand(kind).str() + ":" + attn::stringifyAlignClass(rows).str());
+      }
+    };
+    operand("bias", key.bias, key.biasAlign);
+    operand("attnMask", key.attnMask, key.attnMaskAlign);
+    if (key.alibi) {
+      field("alibi", "1");
+    }
+    if (key.softcap) {
+      field("softcap", "1");
+    }
   }
   field("schedule", kernels::toText(key.schedule));
   field("build", buildId());
@@ -410,6 +480,10 @@ KernelKey runtime::parseKey(std::string_view text) {
     key.evenD = parseBool("evenD", fields.take("evenD"));
     key.mask = parseMask(fields.take("mask"));
     key.align = parseAlign(fields.take("align"), key.dtype, gpu);
+    parseScoreOperand(fields, "bias", /*mayBeBool=*/false, key.bias, key.biasAlign);
+    parseScoreOperand(fields, "attnMask", /*mayBeBool=*/true, key.attnMask, key.attnMaskAlign);
+    key.alibi = parseFeature(fields, "alibi");
+    key.softcap = parseFeature(fields, "softcap");
   }
   key.schedule = parseScheduleField(fields.take("schedule"), gpu);
   checkBuild(fields);
@@ -427,6 +501,10 @@ KernelKey runtime::parseKey(std::string_view text) {
   }
   if (key.evenN != normalized.evenN) {
     bad("evenN is 1, must be 0 with mask=" + attn::stringifyMaskKind(key.mask).str());
+  }
+  if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
+      key.attnMaskAlign != normalized.attnMaskAlign) {
+    bad("bias and attnMask must be spelled as in '" + toText(normalized) + "'");
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +

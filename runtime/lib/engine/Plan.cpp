@@ -62,6 +62,23 @@ void checkSharedMemory(const KernelKey &key) {
   }
 }
 
+/// Which kind of tensor it is: of q's type, float32 or bool; one row for all queries where no stride leads from one to
+/// the next.
+attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
+  if (!tensor.given) {
+    return attn::ScoreOperand::None;
+  }
+  const bool vector = tensor.strides[2] == 0;
+  switch (tensor.dtype) {
+  case TW_BOOL:
+    return vector ? attn::ScoreOperand::VectorBool : attn::ScoreOperand::MatrixBool;
+  case TW_FLOAT32:
+    return vector ? attn::ScoreOperand::VectorF32 : attn::ScoreOperand::MatrixF32;
+  default:
+    return vector ? attn::ScoreOperand::Vector : attn::ScoreOperand::Matrix;
+  }
+}
+
 KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
   std::optional<ElementType> dtype = supportedElementType(problem.dtype, problem.device);
   if (!dtype) {
@@ -87,6 +104,12 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   for (size_t i = 0; i < key.align.size(); ++i) {
     key.align[i] = alignClass(problem, i);
   }
+  key.bias = scoreOperand(problem.bias);
+  key.biasAlign = problem.bias.align;
+  key.attnMask = scoreOperand(problem.attnMask);
+  key.attnMaskAlign = problem.attnMask.align;
+  key.alibi = problem.alibi.given;
+  key.softcap = problem.softcap != 0.0;
   key.normalize();
   checkSharedMemory(key);
   return key;
@@ -160,6 +183,16 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
     return slots.integer(problem.writeLse ? 1 : 0);
   case ArgId::Pairs:
     return slots.integer(problem.pairs);
+  case ArgId::Bias:
+    return slots.tensor(pointers.bias, problem.bias.strides);
+  case ArgId::AttnMask:
+    return slots.tensor(pointers.attnMask, problem.attnMask.strides);
+  case ArgId::AlibiSlopes:
+    return slots.tensor(pointers.alibi, problem.alibi.strides);
+  case ArgId::Softcap:
+    return slots.float32(problem.softcap);
+  case ArgId::PositionOffset:
+    return slots.integer(problem.causalOffset());
   }
   throw Error(TW_INTERNAL_ERROR, "a kernel argument has no value");
 }
@@ -206,7 +239,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
 void runtime::bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace) {
   for (Step &step : plan.list()) {
     SlotWriter slots(step);
-    for (ArgId id : kernels::kernelArguments(step.key.kind, step.key.mask)) {
+    for (ArgId id : kernels::kernelArguments(step.key.kind, step.key.features())) {
       putArgument(slots, id, problem, pointers, workspace);
     }
   }

@@ -42,6 +42,20 @@ static std::optional<ElementType> elementTypeOf(Type type) {
   return std::nullopt;
 }
 
+/// Element type of a tensor that joins the scores.
+static Type scoreElement(MLIRContext *context, const KernelKey &key, attn::ScoreOperand kind) {
+  switch (kind) {
+  case attn::ScoreOperand::VectorF32:
+  case attn::ScoreOperand::MatrixF32:
+    return Float32Type::get(context);
+  case attn::ScoreOperand::VectorBool:
+  case attn::ScoreOperand::MatrixBool:
+    return IntegerType::get(context, 8);
+  default:
+    return elementType(context, key.dtype);
+  }
+}
+
 static Type argumentType(MLIRContext *context, const KernelKey &key, const ArgInfo &info) {
   switch (info.type) {
   case ArgType::Int64:
@@ -59,7 +73,12 @@ static Type argumentType(MLIRContext *context, const KernelKey &key, const ArgIn
     auto align = key.align[static_cast<size_t>(info.id)];
     return attn::TensorType::get(context, info.rank, elementType(context, key.dtype), align);
   }
+  case ArgId::Bias:
+    return attn::TensorType::get(context, info.rank, scoreElement(context, key, key.bias), key.biasAlign);
+  case ArgId::AttnMask:
+    return attn::TensorType::get(context, info.rank, scoreElement(context, key, key.attnMask), key.attnMaskAlign);
   case ArgId::Lse:
+  case ArgId::AlibiSlopes:
     // Strides of float32 and int32 side tensors are read at run time: rows are short and read once a program.
     return attn::TensorType::get(context, info.rank, Float32Type::get(context), attn::AlignClass::Strided);
   default:
@@ -72,7 +91,7 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   OwningOpRef<ModuleOp> module = ModuleOp::create(b.getLoc());
   b.setInsertionPointToEnd(module->getBody());
 
-  auto ids = kernels::kernelArguments(key.kind, key.mask);
+  auto ids = kernels::kernelArguments(key.kind, key.features());
   SmallVector<Type> types;
   for (ArgId id : ids) {
     types.push_back(argumentType(&context, key, kernels::argInfo(id)));
@@ -107,10 +126,13 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   } else {
     Value limits = arg(ArgId::GlmBreak) ? arg(ArgId::GlmBreak) : arg(ArgId::RowLimits);
     attn::ForwardOp::create(b, arg(ArgId::Q), arg(ArgId::K), arg(ArgId::V), arg(ArgId::Out), arg(ArgId::Lse), limits,
-                            arg(ArgId::Scale), arg(ArgId::SeqlenQ), arg(ArgId::SeqlenK), arg(ArgId::Heads),
+                            arg(ArgId::Bias), arg(ArgId::AttnMask), arg(ArgId::AlibiSlopes),
+                            arg(ArgId::PositionOffset), arg(ArgId::Softcap), arg(ArgId::Scale), arg(ArgId::SeqlenQ), arg(ArgId::SeqlenK), arg(ArgId::Heads),
                             arg(ArgId::HeadsPerKv), arg(ArgId::CausalOffset), arg(ArgId::WriteLse),
                             b.getI64IntegerAttr(key.headDim), b.getI64IntegerAttr(key.headDimV),
-                            attn::MaskKindAttr::get(&context, key.mask), unitIf(key.evenM), unitIf(key.evenN));
+                            attn::MaskKindAttr::get(&context, key.mask),
+                            attn::ScoreOperandAttr::get(&context, key.bias),
+                            attn::ScoreOperandAttr::get(&context, key.attnMask), unitIf(key.evenM), unitIf(key.evenN));
   }
   func::ReturnOp::create(b);
   return module;
@@ -172,6 +194,16 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
       key.kind = KernelKind::Forward;
       key.dtype = *dtype;
       key.mask = forward.getMask();
+      key.bias = forward.getBiasKind();
+      key.attnMask = forward.getMaskKind();
+      if (Value bias = forward.getBias()) {
+        key.biasAlign = cast<attn::TensorType>(bias.getType()).getAlign();
+      }
+      if (Value attnMask = forward.getAttnMask()) {
+        key.attnMaskAlign = cast<attn::TensorType>(attnMask.getType()).getAlign();
+      }
+      key.alibi = static_cast<bool>(forward.getAlibi());
+      key.softcap = static_cast<bool>(forward.getSoftcap());
       key.headDim = static_cast<uint16_t>(forward.getHeadDim());
       key.headDimV = static_cast<uint16_t>(forward.getHeadDimV());
       key.evenM = forward.getEvenM();

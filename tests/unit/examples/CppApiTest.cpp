@@ -270,10 +270,10 @@ TEST(CppFeatures, ReferenceComputesWhatForwardRefuses) {
   EXPECT_FLOAT_EQ(out[3], 14.0f / 3);
 
   options = {};
-  options.softcap = 20;
+  options.dropoutP = 0.5;
   const Error refused = errorOf([&] { tilewright::forward(qView, kView, vView, outView, options); });
   EXPECT_EQ(refused.status(), TW_UNSUPPORTED);
-  EXPECT_EQ(refused.argument(), "softcap");
+  EXPECT_EQ(refused.argument(), "dropout_p");
 }
 
 TEST(CppInfo, SupportMatrixIsATable) {

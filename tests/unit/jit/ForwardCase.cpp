@@ -183,7 +183,7 @@ std::vector<uint64_t> ForwardCase::slots(KernelKind kind) const {
   auto rows = [&](const GuardedTensor &t) {
     tensor(t.memory->data(), {t.strides[0], t.strides[1], t.strides[2], t.strides[3]});
   };
-  for (ArgId id : kernels::kernelArguments(kind, key.mask)) {
+  for (ArgId id : kernels::kernelArguments(kind, key.features())) {
     switch (id) {
     case ArgId::Q:
       rows(q);
@@ -236,6 +236,13 @@ std::vector<uint64_t> ForwardCase::slots(KernelKind kind) const {
       break;
     case ArgId::Pairs:
       values.push_back(static_cast<uint64_t>(pairs));
+      break;
+    case ArgId::Bias:
+    case ArgId::AttnMask:
+    case ArgId::AlibiSlopes:
+    case ArgId::Softcap:
+    case ArgId::PositionOffset:
+      ADD_FAILURE() << "a case has no " << kernels::argInfo(id).name;
       break;
     }
   }

@@ -113,6 +113,18 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
       {"ptx", [](KernelKey &key) { key.sm = kPtxOnly; }},
       {"warps", [](KernelKey &key) { key.schedule.warps = 8; }},
       {"stages", [](KernelKey &key) { key.schedule.stages = 2; }},
+      {"bias", [](KernelKey &key) { key.bias = attn::ScoreOperand::Matrix; }},
+      {"bias vector", [](KernelKey &key) { key.bias = attn::ScoreOperand::Vector; }},
+      {"bias type", [](KernelKey &key) { key.bias = attn::ScoreOperand::MatrixF32; }},
+      {"bias align",
+       [](KernelKey &key) {
+         key.bias = attn::ScoreOperand::Matrix;
+         key.biasAlign = attn::AlignClass::Bytes8;
+       }},
+      {"mask", [](KernelKey &key) { key.attnMask = attn::ScoreOperand::Matrix; }},
+      {"bool mask", [](KernelKey &key) { key.attnMask = attn::ScoreOperand::MatrixBool; }},
+      {"alibi", [](KernelKey &key) { key.alibi = true; }},
+      {"softcap", [](KernelKey &key) { key.softcap = true; }},
       {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Bytes8; }},
       {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Bytes4; }},
   };
@@ -328,4 +340,47 @@ TEST(KernelKey, RowLimitsTextHoldsNothingElse) {
   EXPECT_THAT(message(good + " mask=glm_packed"), HasSubstr("field 'mask' is not known here"));
   EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
               HasSubstr("schedule is 'kq:32x32:8x2', must be 'kq:32x64:8x2'"));
+}
+
+TEST(KernelKey, FeaturesStandBetweenAlignAndSchedule) {
+  KernelKey key = gpuKey();
+  key.bias = attn::ScoreOperand::MatrixF32;
+  key.biasAlign = attn::AlignClass::Bytes16;
+  key.attnMask = attn::ScoreOperand::VectorBool;
+  key.attnMaskAlign = attn::AlignClass::Bytes16; // of bools: their size
+  key.alibi = key.softcap = true;
+  key.normalize();
+  const std::string text = toText(key);
+  EXPECT_THAT(text, HasSubstr(" bias=matrix_f32:a16 attnMask=vector_bool:a2 alibi=1 softcap=1 schedule="));
+  EXPECT_EQ(parseKey(text), key);
+
+  // A CPU reads rows of any alignment the same way, and float32 has one spelling.
+  KernelKey cpu;
+  cpu.headDim = cpu.headDimV = 64;
+  cpu.bias = attn::ScoreOperand::VectorF32;
+  cpu.biasAlign = attn::AlignClass::Bytes16;
+  cpu.normalize();
+  EXPECT_EQ(cpu.bias, attn::ScoreOperand::Vector);
+  EXPECT_EQ(cpu.biasAlign, attn::AlignClass::Bytes2);
+  EXPECT_EQ(parseKey(toText(cpu)), cpu);
+}
+
+TEST(KernelKey, WrongFeaturesAreNamed) {
+  const std::string text = toText(gpuKey());
+  const size_t at = text.find(" schedule=");
+  auto with = [&](const std::string &field) { return text.substr(0, at) + " " + field + text.substr(at); };
+  const std::pair<const char *, const char *> cases[] = {
+      {"bias=matrix", "bias is 'matrix', must be KIND:A"},
+      {"bias=none:a2", "bias is 'none:a2', must be KIND:A"},
+      {"bias=matrix_bool:a2", "bias is 'matrix_bool:a2', must be KIND:A"},
+      {"attnMask=matrix:a3", "attnMask is 'matrix:a3', must be KIND:A"},
+      {"attnMask=matrix_bool:a16", "must be spelled as in"},
+      {"alibi=0", "alibi is '0', must be 1, or left out"},
+      {"softcap=30", "softcap is '30', must be 1, or left out"},
+  };
+  for (const auto &[field, message] : cases) {
+    EXPECT_THAT(expectError(TW_INVALID_ARGUMENT, "key", [&, field = field] { parseKey(with(field)); }),
+                HasSubstr(message))
+        << field;
+  }
 }

@@ -179,7 +179,9 @@ TEST(Plan, EveryArgumentListFitsItsSlots) {
     for (attn::MaskKind mask : {attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak,
                                 attn::MaskKind::GlmPacked}) {
       size_t slots = 0;
-      for (kernels::ArgId id : kernels::kernelArguments(kind, mask)) {
+      const kernels::ForwardFeatures features{mask, attn::ScoreOperand::Matrix, attn::ScoreOperand::MatrixF32,
+                                              /*alibi=*/true, /*softcap=*/true};
+      for (kernels::ArgId id : kernels::kernelArguments(kind, features)) {
         slots += kernels::argInfo(id).slots();
       }
       EXPECT_GT(slots, 0u);

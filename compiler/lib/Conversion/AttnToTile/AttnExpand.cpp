@@ -93,7 +93,17 @@ void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, const kernel
   p.writeLse = args.index(op.getWriteLse());
   p.headDim = static_cast<int64_t>(op.getHeadDim());
   p.headDimV = static_cast<int64_t>(op.getHeadDimV());
-  p.mask = op.getMask();
+  p.features = {op.getMask(), op.getBiasKind(), op.getMaskKind(), static_cast<bool>(op.getAlibi()),
+                static_cast<bool>(op.getSoftcap())};
+  p.bias = args.tensor(op.getBias());
+  p.attnMask = args.tensor(op.getAttnMask());
+  p.alibi = args.tensor(op.getAlibi());
+  if (op.getAlibi()) {
+    p.positionOffset = args.index(op.getPositionOffset());
+  }
+  if (op.getSoftcap()) {
+    p.softcap = args.scalar(op.getSoftcap());
+  }
   p.evenM = op.getEvenM();
   p.evenN = op.getEvenN();
   kernels::buildForward(b, p, shape);

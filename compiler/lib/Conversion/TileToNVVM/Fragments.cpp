@@ -72,6 +72,8 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
     }
   } else if (auto truncate = dyn_cast<arith::TruncFOp>(op)) {
     return lowerTruncate(truncate);
+  } else if (auto extend = dyn_cast<arith::ExtFOp>(op); extend && rank2) {
+    return lowerExtend(extend);
   } else if (op.hasTrait<OpTrait::Elementwise>()) {
     for (size_t i = 0; i < count; ++i) {
       SmallVector<Value> operands;
@@ -108,6 +110,29 @@ LogicalResult FunctionLowering::lowerTruncate(arith::TruncFOp op) {
     result.elements.push_back(LLVM::BitcastOp::create(b, b.getI32Type(), both));
   }
   fragments[op.getResult()] = std::move(result);
+  return success();
+}
+
+/// The two columns of each register of a packed fragment.
+LogicalResult FunctionLowering::lowerExtend(arith::ExtFOp op) {
+  Type element = tileTypeOf(op.getIn()).getElementType(), f32 = b.getF32Type();
+  SmallVector<Value> elements;
+  for (Value both : fragmentOf(op.getIn())) {
+    if (element.isBF16()) {
+      // A bfloat16 is the upper half of the float32 of the same value.
+      for (Value bits : {Value(arith::ShLIOp::create(b, both, i32(16))),
+                         Value(arith::AndIOp::create(b, both, i32(static_cast<int32_t>(0xffff0000))))}) {
+        elements.push_back(arith::BitcastOp::create(b, f32, bits));
+      }
+      continue;
+    }
+    Value pair = LLVM::BitcastOp::create(b, VectorType::get({2}, element), both);
+    for (int64_t e = 0; e < 2; ++e) {
+      Value half = LLVM::ExtractElementOp::create(b, pair, i32(e));
+      elements.push_back(LLVM::FPExtOp::create(b, f32, half));
+    }
+  }
+  fragments[op.getResult()] = Fragment{std::move(elements), false};
   return success();
 }
 
@@ -250,10 +275,10 @@ LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp o
 /// Per-row values: each thread reads those of its own rows.
 LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
   RankedTensorType type = tileTypeOf(op.getTile());
-  if (type.getRank() != 1) {
-    return op.emitOpError("expected a rank-2 load to feed products only: run tile-stage-loads first");
-  }
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  if (type.getRank() != 1) {
+    return loadMatrixElements(op, view);
+  }
   Type element = type.getElementType();
   Value base = scalars.lookup(view.getBase()), stride = scalars.lookup(view.getStrides()[0]);
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(element));
@@ -278,6 +303,84 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
       b.setInsertionPointToStart(ifOp.elseBlock());
       scf::YieldOp::create(b, zero);
       result.elements.push_back(ifOp.getResult(0));
+    }
+  }
+  fragments[op.getTile()] = std::move(result);
+  return success();
+}
+
+/// A matrix that joins the scores: each thread reads its own elements, pairs of neighbours as one where rows are aligned
+/// to pairs. Indices past a bound are moved to the last one inside: a read that no branch guards, whose value nobody
+/// uses. Four lanes read 8 columns of a row and the next group the 8 behind them, so lines are read in full, from L1.
+LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp view) {
+  RankedTensorType type = tileTypeOf(op.getTile());
+  tile::ViewType viewType = op.getView().getType();
+  Type element = type.getElementType();
+  bool bounded = op.getBounds()[0] || op.getBounds()[1];
+  if (bounded && !op.getAnyPastEnd()) {
+    return op.emitOpError("expected a bounded rank-2 load to feed products, or to leave elements past its bounds open");
+  }
+  if (type.getDimSize(1) % 8 != 0) {
+    return op.emitOpError("expected a multiple of 8 columns, got ") << type;
+  }
+  int64_t bytes = element.getIntOrFloatBitWidth() / 8;
+  bool half = bytes == 2, pairs = viewType.getUnit() && viewType.getAlign() >= 2 * bytes && bytes > 1;
+  Value base = scalars.lookup(view.getBase()), firstCol = scalars.lookup(op.getIndices()[1]);
+  Value rowStride = scalars.lookup(view.getStrides()[0]), colStride = scalars.lookup(view.getStrides()[1]);
+  auto clamped = [&](Value position, int64_t dim, int64_t last) -> Value {
+    if (!op.getBounds()[dim]) {
+      return position;
+    }
+    Value end = arith::SubIOp::create(b, scalars.lookup(view.getSizes()[dim]), index(last));
+    return arith::MinSIOp::create(b, position, end);
+  };
+  int64_t groups = groupsOf(type.getDimSize(1));
+  SmallVector<Value> columns; // offsets of each group's first column, and, if not in pairs, of its second
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t e = 0; e < (pairs ? 1 : 2); ++e) {
+      Value col = arith::AddIOp::create(b, firstCol, toIndex(arith::AddIOp::create(b, colOf(group), i32(e))));
+      col = clamped(col, 1, pairs ? 2 : 1);
+      columns.push_back(viewType.getUnit() ? col : Value(arith::MulIOp::create(b, col, colStride)));
+    }
+  }
+  Type word = half ? b.getIntegerType(16) : element;
+  auto read = [&](Value start, Value column, Type what, int64_t align) -> Value {
+    Value at = arith::AddIOp::create(b, start, column);
+    return LLVM::LoadOp::create(b, what, globalAddress(base, word, at), align);
+  };
+  Fragment result;
+  result.packed = half;
+  for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
+    SmallVector<Value> starts;
+    for (int64_t upper = 0; upper < 2; ++upper) {
+      Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, upper)));
+      row = clamped(row, 0, 1);
+      starts.push_back(arith::AddIOp::create(b, scalars.lookup(view.getOffset()),
+                                             arith::MulIOp::create(b, row, rowStride)));
+    }
+    for (int64_t group = 0; group < groups; ++group) {
+      for (Value start : starts) {
+        if (pairs && half) {
+          result.elements.push_back(read(start, columns[group], b.getI32Type(), 4));
+          continue;
+        }
+        if (pairs) {
+          Value both = read(start, columns[group], VectorType::get({2}, element), 8);
+          result.elements.push_back(LLVM::ExtractElementOp::create(b, both, i32(0)));
+          result.elements.push_back(LLVM::ExtractElementOp::create(b, both, i32(1)));
+          continue;
+        }
+        Value first = read(start, columns[2 * group], word, bytes);
+        Value second = read(start, columns[2 * group + 1], word, bytes);
+        if (!half) {
+          result.elements.push_back(first);
+          result.elements.push_back(second);
+          continue;
+        }
+        Value low = arith::ExtUIOp::create(b, b.getI32Type(), first);
+        Value high = arith::ExtUIOp::create(b, b.getI32Type(), second);
+        result.elements.push_back(arith::OrIOp::create(b, low, arith::ShLIOp::create(b, high, i32(16))));
+      }
     }
   }
   fragments[op.getTile()] = std::move(result);

@@ -73,7 +73,9 @@ private:
   llvm::SmallVector<mlir::Value> choose(mlir::Value condition, mlir::Type type, size_t count,
                                         llvm::function_ref<llvm::SmallVector<mlir::Value>()> then,
                                         llvm::function_ref<llvm::SmallVector<mlir::Value>()> otherwise);
+  mlir::LogicalResult lowerExtend(mlir::arith::ExtFOp op);
   mlir::LogicalResult lowerLoad(tile::LoadOp op);
+  mlir::LogicalResult loadMatrixElements(tile::LoadOp op, tile::ViewOp view);
   mlir::LogicalResult lowerStore(tile::StoreOp op);
   mlir::LogicalResult lowerLoadScalar(tile::LoadScalarOp op);
   void storeVector(tile::StoreOp op, tile::ViewOp view);

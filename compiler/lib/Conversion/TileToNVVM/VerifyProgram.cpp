@@ -59,9 +59,6 @@ bool isKnown(Operation *op) {
 LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
   Type type = value.getType();
   if (auto tile = dyn_cast<RankedTensorType>(type)) {
-    if (isa<tile::LoadOp>(op) && tile.getRank() == 2) {
-      return success(); // either staged, or refused where it is lowered
-    }
     if (!tile.hasStaticShape() || tile.getRank() < 1 || tile.getRank() > 2 || llvm::is_contained(tile.getShape(), 0)) {
       return op->emitOpError("expected tiles of one or two known dimensions, got ") << tile;
     }
@@ -70,9 +67,11 @@ LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
              << rowUnit << ", 16 for each of " << warps << " warps, got " << tile;
     }
     Type element = tile.getElementType();
-    if (isHalf(element) && !isa<arith::TruncFOp>(op)) {
-      return op->emitOpError("expected 16-bit floats to come from arith.truncf or to be loaded for a product, got ")
-             << tile;
+    if (isHalf(element) && !isa<arith::TruncFOp, tile::LoadOp>(op)) {
+      return op->emitOpError("expected 16-bit floats to come from arith.truncf or tile.load, got ") << tile;
+    }
+    if (element.isInteger(8) && (isa<tile::LoadOp>(op) || op->hasTrait<OpTrait::ConstantLike>())) {
+      return success(); // bools in memory, and what they are compared with
     }
     if (!isHalf(element) && !element.isF32() && !element.isInteger(32) && !element.isInteger(1)) {
       return op->emitOpError("expected a tile of f32, i32 or i1 on a GPU, got ") << tile;
@@ -154,11 +153,11 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
     }
   }
   // Packed fragments hold half as many registers as others: nothing may take them for those.
-  if (!isa<tile::DotOp, tile::StoreOp>(op)) {
+  if (!isa<tile::DotOp, tile::StoreOp, arith::ExtFOp>(op)) {
     for (Type type : op->getOperandTypes()) {
       auto tile = dyn_cast<RankedTensorType>(type);
       if (tile && isHalf(tile.getElementType())) {
-        return op->emitOpError("expected 16-bit floats to be read by products and stores only, got ") << tile;
+        return op->emitOpError("expected 16-bit floats to be read by products, stores and arith.extf only, got ") << tile;
       }
     }
   }

@@ -10,8 +10,9 @@
 #define TILEWRIGHT_KERNELS_KERNELARGUMENTS_H
 
 #include "tilewright/Dialect/Attn/IR/AttnEnums.h"
+#include <array>
+#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 namespace tilewright::kernels {
@@ -32,7 +33,12 @@ enum class ArgId : uint8_t {
   HeadsPerKv,   // heads / heads_k
   CausalOffset, // o: 0 for top_left, seqlen_k - seqlen_q for bottom_right
   WriteLse,     // 0 or 1
-  Pairs         // N of GlmPairs
+  Pairs,        // N of GlmPairs
+  Bias,         // (batch, heads, seqlen_q, seqlen_k), strides 0 where it is broadcast; the key says the element type
+  AttnMask,     // likewise; bools are bytes
+  AlibiSlopes,  // (batch, heads) float32
+  Softcap,      // float32
+  PositionOffset // o of semantics A2, where the causal offset may be another
 };
 
 enum class ArgType : uint8_t { Tensor, Int64, Float32 };
@@ -48,8 +54,38 @@ struct ArgInfo {
 
 const ArgInfo &argInfo(ArgId id);
 
-/// The arguments of a kernel, in order. `mask` matters for Forward only.
-std::span<const ArgId> kernelArguments(KernelKind kind, attn::MaskKind mask);
+/// What a forward kernel computes beyond softmax(scale * q k^T) v: the features that its code depends on.
+struct ForwardFeatures {
+  attn::MaskKind mask = attn::MaskKind::None;
+  attn::ScoreOperand bias = attn::ScoreOperand::None;     ///< none of the bool kinds
+  attn::ScoreOperand attnMask = attn::ScoreOperand::None; ///< added, or, of a bool kind, hiding where false
+  bool alibi = false;
+  bool softcap = false;
+
+  /// Scores are the scaled products, but for what is hidden.
+  bool onlyScaled() const {
+    const bool added = attnMask != attn::ScoreOperand::None && attnMask != attn::ScoreOperand::VectorBool &&
+                       attnMask != attn::ScoreOperand::MatrixBool;
+    return bias == attn::ScoreOperand::None && !added && !alibi && !softcap;
+  }
+  bool operator==(const ForwardFeatures &) const = default;
+};
+
+/// The arguments of a kernel, in order.
+class ArgList {
+public:
+  void add(ArgId id) { ids_[size_++] = id; }
+  const ArgId *begin() const { return ids_.data(); }
+  const ArgId *end() const { return ids_.data() + size_; }
+  size_t size() const { return size_; }
+
+private:
+  std::array<ArgId, 24> ids_{};
+  size_t size_ = 0;
+};
+
+/// `features` matter for Forward only.
+ArgList kernelArguments(KernelKind kind, const ForwardFeatures &features);
 
 } // namespace tilewright::kernels
 

@@ -56,6 +56,7 @@ public:
   /// Larger of two float tiles; where `a` is NaN the result is `b`.
   mlir::Value maxKeepSecond(mlir::Value a, mlir::Value b);
   mlir::Value divF(mlir::Value a, mlir::Value b);
+  mlir::Value divideFast(mlir::Value a, mlir::Value b); ///< to a few units in the last place
   mlir::Value equalF(mlir::Value a, mlir::Value b);   ///< ordered
   mlir::Value greaterF(mlir::Value a, mlir::Value b); ///< ordered
   mlir::Value lessI(mlir::Value a, mlir::Value b);  ///< signed
@@ -87,6 +88,9 @@ public:
                    llvm::ArrayRef<std::pair<unsigned, mlir::Value>> coordinates);
   mlir::Value load(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
                    llvm::ArrayRef<int64_t> shape);
+  /// As load, but elements past a bound may have any value.
+  mlir::Value loadAny(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
+                      llvm::ArrayRef<int64_t> shape);
   void store(mlir::Value tile, mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds);
   mlir::Value loadScalar(mlir::Value view, mlir::ValueRange indices);
 };

@@ -6,16 +6,17 @@
 #define TILEWRIGHT_KERNELS_PROGRAMS_H
 
 #include "tilewright/Dialect/Attn/IR/Attn.h"
+#include "tilewright/kernels/KernelArguments.h"
 #include "tilewright/kernels/ProgramBuilder.h"
 
 namespace tilewright::kernels {
 
-/// attn.forward. Scalars are of type index, but scale (f32).
+/// attn.forward. Scalars are of type index, but scale and softcap (f32). What a feature does not have is null.
 struct ForwardProgram {
-  TensorArg q, k, v, out, lse, limits;
-  mlir::Value scale, seqlenQ, seqlenK, heads, headsPerKv, causalOffset, writeLse;
+  TensorArg q, k, v, out, lse, limits, bias, attnMask, alibi;
+  mlir::Value scale, softcap, positionOffset, seqlenQ, seqlenK, heads, headsPerKv, causalOffset, writeLse;
   int64_t headDim = 0, headDimV = 0;
-  attn::MaskKind mask = attn::MaskKind::None;
+  ForwardFeatures features;
   bool evenM = false, evenN = false;
 };
 void buildForward(ProgramBuilder &builder, const ForwardProgram &program, const ProgramShape &shape);

@@ -11,6 +11,7 @@
 #include "tilewright/Dialect/Attn/IR/Attn.h"
 #include "tilewright/kernels/BlockRanges.h"
 #include "tilewright/kernels/ProgramBuilder.h"
+#include "tilewright/kernels/Programs.h"
 #include <memory>
 #include <vector>
 
@@ -22,7 +23,7 @@ struct ProgramContext {
 
   ProgramBuilder &b;
   ProgramShape shape;
-  mlir::Value batch;         ///< this program's batch entry
+  mlir::Value batch, head;   ///< this program's batch entry and (query) head
   mlir::Value firstRow;      ///< its first query row
   mlir::Value lastRow;       ///< its last query row inside the sequence
   mlir::Value finalRow;      ///< the sequence's last query row: seqlen_q - 1
@@ -54,6 +55,8 @@ struct ProgramContext {
 struct ScoreTile {
   mlir::Value scores; ///< f32
   mlir::Value keys;   ///< key column of each element, i32
+  mlir::Value firstKey; ///< index: key column of the first
+  bool bounded = false; ///< columns may lie past the sequence
 };
 
 class ScoreStage {
@@ -64,6 +67,8 @@ public:
   virtual void begin(ProgramContext &context) {}
   /// The scores with this stage's contribution, in every block. Default: unchanged.
   virtual mlir::Value score(ProgramContext &context, const ScoreTile &tile) { return tile.scores; }
+  /// Which elements are visible (i1 tile), in every block; null if the stage hides nothing.
+  virtual mlir::Value visibleAnywhere(ProgramContext &context, const ScoreTile &tile) { return {}; }
   /// Which elements are visible (i1 tile), in partial blocks only; null if the stage hides nothing.
   virtual mlir::Value visible(ProgramContext &context, const ScoreTile &tile) { return {}; }
 };
@@ -89,6 +94,10 @@ private:
 };
 
 std::unique_ptr<ScoreStage> makeScaleStage();
+std::unique_ptr<ScoreStage> makeSoftcap(mlir::Value cap);
+std::unique_ptr<ScoreStage> makeAlibi(TensorArg slopes, mlir::Value positionOffset);
+std::unique_ptr<ScoreStage> makeAddedTensor(llvm::StringRef name, TensorArg tensor, attn::ScoreOperand kind);
+std::unique_ptr<ScoreStage> makeBoolMask(TensorArg tensor, attn::ScoreOperand kind);
 std::unique_ptr<IntervalMask> makeSequenceEndMask();
 std::unique_ptr<IntervalMask> makeCausalMask();
 std::unique_ptr<IntervalMask> makeGlmBreakMask();
@@ -101,7 +110,7 @@ struct StageList {
   /// No stage but the scale changes visible scores: L is scale * (q.k).
   bool onlyScaled = true;
 };
-StageList makeStages(attn::MaskKind mask);
+StageList makeStages(const ForwardProgram &program);
 
 } // namespace tilewright::kernels
 

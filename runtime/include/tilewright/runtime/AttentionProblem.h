@@ -17,6 +17,9 @@ struct ScoreTensor {
   bool given = false;
   TwDType dtype = TW_FLOAT32;
   std::array<int64_t, 4> strides{}; ///< elements; 0 where the dimension is broadcast
+  /// To what every row along seqlen_k is aligned: bytes, at least the element's own, if its innermost stride is 1; rows
+  /// of an odd length count as aligned to their elements only, so that pairs never reach past one.
+  attn::AlignClass align = attn::AlignClass::Bytes2;
 };
 
 /// Numbers by batch entry, and by key position or head where it has a second stride that is not 0.

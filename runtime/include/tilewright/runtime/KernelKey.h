@@ -43,6 +43,9 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 ///   forward target=sm_80:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x64:w4 build=0123456789abcdef
 ///   (target=sm_80:ptx for kPtxOnly)
+/// A feature that the problem has stands between align and schedule, one that it has not does not appear:
+///   bias=vector|matrix|vector_f32|matrix_f32:ALIGN attnMask=(as bias, or vector_bool|matrix_bool):ALIGN alibi=1
+///   softcap=1
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
 /// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
 /// (`normalize`); of the schedule, row_limits depends on blockM only and prints the rest at its default.
@@ -59,12 +62,20 @@ struct KernelKey {
                          ///< mask's own limit already ends the last block and the code is the same
   bool evenD = false;    ///< both head dims are multiples of the target's vector lanes, or of 16 on a GPU
                          ///< (follows from them)
+  attn::ScoreOperand bias = attn::ScoreOperand::None;     ///< no bool kind; of float32 q, no _f32 kind either
+  attn::ScoreOperand attnMask = attn::ScoreOperand::None; ///< of float32 q, no _f32 kind
+  /// What every row of bias and attn_mask is aligned to, as in `align`; of one that is not there a2. Of bools the
+  /// element's size, or strided.
+  attn::AlignClass biasAlign = attn::AlignClass::Bytes2, attnMaskAlign = attn::AlignClass::Bytes2;
+  bool alibi = false;
+  bool softcap = false;
   std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided.
                                              ///< On a GPU what every row is aligned to: 2, 4, 8 or 16, or strided
   kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits only blockM, and warps, count: the
                               ///< rest is what a default Schedule has
 
   bool operator==(const KernelKey &) const = default;
+  kernels::ForwardFeatures features() const { return {mask, bias, attnMask, alibi, softcap}; }
 
   /// Clears what the kernel kind or the target does not depend on. Every key is made through this.
   void normalize();

@@ -17,7 +17,7 @@
 namespace tilewright::runtime {
 
 /// More than the longest argument list of KernelArguments.h needs (a test holds them together).
-inline constexpr size_t kMaxSlots = 40;
+inline constexpr size_t kMaxSlots = 56;
 
 struct Step {
   KernelKey key;

@@ -129,7 +129,7 @@ func.func @splat_constant()
 
 func.func @half_constant()
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
-  // expected-error @+1 {{'arith.constant' op expected 16-bit floats to come from arith.truncf or to be loaded for a product, got 'tensor<16x16xbf16>'}}
+  // expected-error @+1 {{'arith.constant' op expected 16-bit floats to come from arith.truncf or tile.load, got 'tensor<16x16xbf16>'}}
   %s = arith.constant dense<0.0> : tensor<16x16xbf16>
   return
 }
@@ -140,8 +140,8 @@ func.func @half_arithmetic()
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %s = arith.constant dense<0.0> : tensor<16x16xf32>
   %h = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xf16>
-  // expected-error @+1 {{'arith.extf' op expected 16-bit floats to be read by products and stores only, got 'tensor<16x16xf16>'}}
-  %w = arith.extf %h : tensor<16x16xf16> to tensor<16x16xf32>
+  // expected-error @+1 {{'arith.cmpf' op expected 16-bit floats to be read by products, stores and arith.extf only, got 'tensor<16x16xf16>'}}
+  %w = arith.cmpf ogt, %h, %h : tensor<16x16xf16>
   return
 }
 
@@ -181,7 +181,7 @@ func.func @rank_1_half(%p: !tile.ptr<f16>, %n: i64)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %c0 = arith.constant 0 : index
   %v = tile.view %p[%c0] sizes(%c0) strides(%c0) : !tile.ptr<f16> -> !tile.view<1 x f16>
-  // expected-error @+1 {{'tile.load' op expected 16-bit floats to come from arith.truncf or to be loaded for a product, got 'tensor<16xf16>'}}
+  // expected-error @+1 {{'tile.load' op expected a rank-1 tile of f32 or i32 on a GPU, got 'tensor<16xf16>'}}
   %t = tile.load %v[%c0] bounds [false] : !tile.view<1 x f16> -> tensor<16xf16>
   return
 }
@@ -192,8 +192,8 @@ func.func @unstaged(%p: !tile.ptr<f16>)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %c0 = arith.constant 0 : index
   %v = tile.view %p[%c0] sizes(%c0, %c0) strides(%c0, %c0) : !tile.ptr<f16> -> !tile.view<2 x f16>
-  // expected-error @+1 {{'tile.load' op expected a rank-2 load to feed products only: run tile-stage-loads first}}
-  %t = tile.load %v[%c0, %c0] bounds [false, false] : !tile.view<2 x f16> -> tensor<16x16xf16>
+  // expected-error @+1 {{'tile.load' op expected a bounded rank-2 load to feed products, or to leave elements past its bounds open}}
+  %t = tile.load %v[%c0, %c0] bounds [true, false] : !tile.view<2 x f16> -> tensor<16x16xf16>
   return
 }
 

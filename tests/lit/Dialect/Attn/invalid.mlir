@@ -182,7 +182,7 @@ func.func @tensor_rank(%t: !attn.tensor<5 x f32, a4>)
 
 // -----
 
-// expected-error @+1 {{expected element type f32, f16, bf16 or i32, got 'f64'}}
+// expected-error @+1 {{expected element type f32, f16, bf16, i32 or i8, got 'f64'}}
 func.func @tensor_element_type(%t: !attn.tensor<4 x f64, a4>)
 
 // -----
@@ -200,5 +200,60 @@ func.func @mask_name(%q: !t, %lse: !lse, %f: f32, %i: i64) {
   // expected-error @+2 {{failed to parse}}
   attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) scale(%f) seqlens(%i, %i) heads(%i, %i)
       offset(%i) write_lse(%i) head_dims(64, 64) mask(diagonal) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+func.func @bias_type(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>, %x: !attn.tensor<4 x f32, a4>, %n: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C6: expected bias of rank 4 and element type 'f16', and no bools, for kind matrix, got '!attn.tensor<4 x f32, a4>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) bias(%x : !attn.tensor<4 x f32, a4>) matrix scale(%f)
+      seqlens(%n, %n) heads(%n, %n) offset(%n) write_lse(%n) head_dims(8, 8) mask(none)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<3 x f32, a4>
+  return
+}
+
+// -----
+
+func.func @bias_bool(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>, %x: !attn.tensor<4 x i8, a2>, %n: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C6: expected bias of rank 4}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) bias(%x : !attn.tensor<4 x i8, a2>) matrix_bool scale(%f)
+      seqlens(%n, %n) heads(%n, %n) offset(%n) write_lse(%n) head_dims(8, 8) mask(none)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<3 x f32, a4>
+  return
+}
+
+// -----
+
+func.func @bias_without_kind(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>, %x: !attn.tensor<4 x f16, a2>, %n: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C6: bias of kind none is given}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) bias(%x : !attn.tensor<4 x f16, a2>) none scale(%f)
+      seqlens(%n, %n) heads(%n, %n) offset(%n) write_lse(%n) head_dims(8, 8) mask(none)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<3 x f32, a4>
+  return
+}
+
+// -----
+
+func.func @mask_rank(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>, %x: !attn.tensor<2 x f16, a2>, %n: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C6: expected attn_mask of rank 4}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) attn_mask(%x : !attn.tensor<2 x f16, a2>) vector scale(%f)
+      seqlens(%n, %n) heads(%n, %n) offset(%n) write_lse(%n) head_dims(8, 8) mask(none)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<3 x f32, a4>
+  return
+}
+
+// -----
+
+func.func @alibi_type(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>, %x: !attn.tensor<2 x f16, a2>, %n: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C7: expected alibi of rank 2 and element type f32 with a position offset, got '!attn.tensor<2 x f16, a2>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) alibi(%x, %n : !attn.tensor<2 x f16, a2>) scale(%f)
+      seqlens(%n, %n) heads(%n, %n) offset(%n) write_lse(%n) head_dims(8, 8) mask(none)
+      : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+        !attn.tensor<3 x f32, a4>
   return
 }

@@ -39,8 +39,9 @@ LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnost
   if (rank < 1 || rank > 4) {
     return emitError() << "expected a rank within 1..4, got " << rank;
   }
-  if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16() && !elementType.isInteger(32)) {
-    return emitError() << "expected element type f32, f16, bf16 or i32, got " << elementType;
+  if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16() && !elementType.isInteger(32) &&
+      !elementType.isInteger(8)) {
+    return emitError() << "expected element type f32, f16, bf16, i32 or i8, got " << elementType;
   }
   return success();
 }
@@ -48,6 +49,28 @@ LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnost
 static LogicalResult checkHeadDim(ForwardOp op, StringRef name, int64_t value) {
   if (value < 1 || value > 256) {
     return op.emitOpError("attn.forward-C1: expected ") << name << " within 1..256, got " << value;
+  }
+  return success();
+}
+
+/// A tensor that joins the scores, of the kind that the attribute says.
+static LogicalResult checkScoreOperand(ForwardOp op, StringRef name, Value tensor, ScoreOperand kind, bool mayBeBool) {
+  if ((kind == ScoreOperand::None) == static_cast<bool>(tensor)) {
+    return op.emitOpError("attn.forward-C6: ")
+           << name << " of kind " << stringifyScoreOperand(kind) << (tensor ? " is given" : " is not given");
+  }
+  if (!tensor) {
+    return success();
+  }
+  bool isBool = kind == ScoreOperand::VectorBool || kind == ScoreOperand::MatrixBool;
+  bool isF32 = kind == ScoreOperand::VectorF32 || kind == ScoreOperand::MatrixF32;
+  Type expected = isBool  ? Type(IntegerType::get(op.getContext(), 8))
+                  : isF32 ? Type(Float32Type::get(op.getContext()))
+                          : op.getQ().getType().getElementType();
+  auto type = cast<attn::TensorType>(tensor.getType());
+  if (type.getRank() != 4 || type.getElementType() != expected || (isBool && !mayBeBool)) {
+    return op.emitOpError("attn.forward-C6: expected ")
+           << name << " of rank 4 and element type " << expected << (mayBeBool ? "" : ", and no bools,") << " for kind " << stringifyScoreOperand(kind) << ", got " << type;
   }
   return success();
 }
@@ -91,6 +114,17 @@ LogicalResult ForwardOp::verify() {
   if (getEvenN() && getMask() != MaskKind::None) {
     return emitOpError("attn.forward-C5: expected even_n for mask none only, got mask ")
            << stringifyMaskKind(getMask());
+  }
+  if (failed(checkScoreOperand(*this, "bias", getBias(), getBiasKind(), /*mayBeBool=*/false)) ||
+      failed(checkScoreOperand(*this, "attn_mask", getAttnMask(), getMaskKind(), /*mayBeBool=*/true))) {
+    return failure();
+  }
+  if (Value alibi = getAlibi()) {
+    auto type = cast<attn::TensorType>(alibi.getType());
+    if (type.getRank() != 2 || !type.getElementType().isF32() || !getPositionOffset()) {
+      return emitOpError("attn.forward-C7: expected alibi of rank 2 and element type f32 with a position offset, got ")
+             << type;
+    }
   }
   return success();
 }

@@ -16,6 +16,20 @@ def Attn_MaskKind : I32EnumAttr<"MaskKind", "which key columns a query row sees"
   let genSpecializedAttr = 0; // plain C++ enumerations: the runtime includes them without MLIR
 }
 
+def Attn_ScoreOperand : I32EnumAttr<"ScoreOperand",
+    "a tensor that joins the scores: one row for all queries (vector) or one a query (matrix), of q's element type, "
+    "float32 or bool", [
+    I32EnumAttrCase<"None", 0, "none">,
+    I32EnumAttrCase<"Vector", 1, "vector">,
+    I32EnumAttrCase<"Matrix", 2, "matrix">,
+    I32EnumAttrCase<"VectorF32", 3, "vector_f32">,
+    I32EnumAttrCase<"MatrixF32", 4, "matrix_f32">,
+    I32EnumAttrCase<"VectorBool", 5, "vector_bool">,
+    I32EnumAttrCase<"MatrixBool", 6, "matrix_bool">]> {
+  let cppNamespace = "::tilewright::attn";
+  let genSpecializedAttr = 0; // plain C++ enumerations: the runtime includes them without MLIR
+}
+
 def Attn_AlignClass : I32EnumAttr<"AlignClass",
     "bytes to which every row of a tensor is aligned; strided: the innermost stride is not 1", [
     I32EnumAttrCase<"Strided", 0, "strided">,

@@ -10,12 +10,17 @@ def Attn_MaskKindAttr : EnumAttr<Attn_Dialect, Attn_MaskKind, "mask"> {
   let assemblyFormat = "$value";
 }
 
-def Attn_ForwardOp : Attn_Op<"forward"> {
+def Attn_ScoreOperandAttr : EnumAttr<Attn_Dialect, Attn_ScoreOperand, "score_operand"> {
+  let assemblyFormat = "$value";
+}
+
+def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
   let summary = "attention, forward pass";
   let description = [{
     Computes, for every batch entry `b`, head `h` and query row `i`,
 
-        L[j] = scale * dot(q[b, i, h], k[b, j, h / heads_per_kv])      where column j is visible to row i, else -inf
+        L[j] = softcap(scale * dot(q[b, i, h], k[b, j, h / heads_per_kv])) - alibi[b, h] * |i + position_offset - j|
+               + bias[b, h, i, j] + attn_mask[b, h, i, j]              where column j is visible to row i, else -inf
         out[b, i, h] = softmax(L) v[b, :, h / heads_per_kv]
         lse[b, h, i] = log(sum_j exp(L[j]))                            if write_lse != 0
 
@@ -29,6 +34,10 @@ def Attn_ForwardOp : Attn_Op<"forward"> {
     | `glm_break`  | max(min(seqlen_k, i + o + 1), limits[b])                         | `1 x i32`          |
     | `glm_packed` | limits[b, i], as `attn.row_limits` writes it                     | `2 x i32`          |
 
+    With `c` the value of `softcap`, softcap(x) = c * tanh(x / c); without the operand, x. A tensor that is not given adds
+    nothing. `bias` and `attn_mask` have the extents (batch, heads, seqlen_q, seqlen_k) with any strides, 0 too; of kind
+    `vector` their third stride is taken as 0. An `attn_mask` of bools hides where it is false.
+
     Preconditions: head dims are those of the tensors; lengths fit in 31 bits; `even_m` (`even_n`) may be given only if
     seqlen_q (seqlen_k) is a multiple of the schedule's block_m (block_n) in every launch.
     Postconditions: every element of `out` within the lengths is written, nothing else is.
@@ -39,6 +48,9 @@ def Attn_ForwardOp : Attn_Op<"forward"> {
     - `attn.forward-C3`: lse is rank 3, f32.
     - `attn.forward-C4`: `limits` is given exactly for `glm_break` (rank 1) and `glm_packed` (rank 2), as i32.
     - `attn.forward-C5`: `even_n` is given only for mask `none`; any other mask ends the last block itself.
+    - `attn.forward-C6`: `bias` and `attn_mask` are given exactly where their kind is not `none`, with rank 4 and the
+      kind's element type: q's, f32, or, for `attn_mask` only, i8 for bools.
+    - `attn.forward-C7`: `alibi` is rank 2, f32, and comes with a position offset.
 
     Example:
     ```mlir
@@ -50,12 +62,18 @@ def Attn_ForwardOp : Attn_Op<"forward"> {
   }];
   let arguments = (ins
     Attn_TensorType:$q, Attn_TensorType:$k, Attn_TensorType:$v, Attn_TensorType:$out, Attn_TensorType:$lse,
-    Optional<Attn_TensorType>:$limits,
+    Optional<Attn_TensorType>:$limits, Optional<Attn_TensorType>:$bias, Optional<Attn_TensorType>:$attnMask,
+    Optional<Attn_TensorType>:$alibi, Optional<I64>:$positionOffset, Optional<F32>:$softcap,
     F32:$scale, I64:$seqlenQ, I64:$seqlenK, I64:$heads, I64:$headsPerKv, I64:$causalOffset, I64:$writeLse,
-    I64Attr:$head_dim, I64Attr:$head_dim_v, Attn_MaskKindAttr:$mask, UnitAttr:$even_m, UnitAttr:$even_n);
+    I64Attr:$head_dim, I64Attr:$head_dim_v, Attn_MaskKindAttr:$mask,
+    DefaultValuedAttr<Attn_ScoreOperandAttr, "::tilewright::attn::ScoreOperand::None">:$bias_kind,
+    DefaultValuedAttr<Attn_ScoreOperandAttr, "::tilewright::attn::ScoreOperand::None">:$mask_kind,
+    UnitAttr:$even_m, UnitAttr:$even_n);
   let assemblyFormat = [{
     `q` `(` $q `)` `k` `(` $k `)` `v` `(` $v `)` `out` `(` $out `)` `lse` `(` $lse `)`
     (`limits` `(` $limits^ `:` type($limits) `)`)?
+    (`bias` `(` $bias^ `:` type($bias) `)` $bias_kind)? (`attn_mask` `(` $attnMask^ `:` type($attnMask) `)` $mask_kind)?
+    (`alibi` `(` $alibi^ `,` $positionOffset `:` type($alibi) `)`)? (`softcap` `(` $softcap^ `)`)?
     `scale` `(` $scale `)` `seqlens` `(` $seqlenQ `,` $seqlenK `)` `heads` `(` $heads `,` $headsPerKv `)`
     `offset` `(` $causalOffset `)` `write_lse` `(` $writeLse `)`
     `head_dims` `(` $head_dim `,` $head_dim_v `)` `mask` `(` $mask `)` attr-dict

@@ -84,15 +84,16 @@ def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
   let summary = "load a tile from a view";
   let description = [{
     Element (i, j) of the tile is element (indices[0] + i, indices[1] + j) of the view. In a dimension whose `bounds` is
-    true, elements at or past the view's size are not read and become 0; where it is false the caller vouches that
-    none is.
+    true, elements at or past the view's size are not read and become 0, or, with `any_past_end`, any value; where it is
+    false the caller vouches that none is.
 
     Constraints
     - `tile.load-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
 
     Example: `%t = tile.load %v[%row, %zero] bounds [true, false] : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>`
   }];
-  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds);
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
+                       UnitAttr:$any_past_end);
   let results = (outs Tile_Tile:$tile);
   let assemblyFormat = "$view `[` $indices `]` `bounds` $bounds attr-dict `:` type($view) `->` type($tile)";
   let hasVerifier = 1;

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bias, masks given as tensors, ALiBi and softcap: the generated kernels against the float64 reference, whose own tests
+are in test_features.py. On the CPU, and, marked ``gpu``, on a CUDA device."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tilewright import flash_attn_func, inspect, reference
+
+B, H, HK = 2, 4, 2
+LENGTHS = [(37, 53), (130, 64), (64, 200), (1, 7), (128, 128)]
+LEAST = float(np.finfo(np.float32).min)
+# Largest error of the output and of the LSE, inputs normal.
+BOUNDS = {"float32": (2e-5, 5e-5), "float16": (4e-3, 4e-3), "bfloat16": (3e-2, 3e-2)}
+
+
+def poisoned(array):
+    """A copy with NaN (True for bools) between and around its rows, and rows of no round stride."""
+    *outer, sq, sk = array.shape
+    room = np.full((*outer, sq + 2, sk + 3), True if array.dtype == bool else np.nan, array.dtype)
+    room[..., 1:-1, 2:-1] = array
+    return room[..., 1:-1, 2:-1]
+
+
+def floats(rng, *shape):
+    return poisoned(rng.standard_normal(shape).astype(np.float32))
+
+
+def with_inf(rng, *shape):
+    array = rng.standard_normal(shape).astype(np.float32)
+    array[rng.random(shape) < 0.3] = -np.inf
+    array[..., : shape[-1] // 2] = np.where(rng.random((*shape[:-1], 1)) < 0.3, -np.inf, array[..., : shape[-1] // 2])
+    return poisoned(array)
+
+
+def bools(rng, *shape):
+    return poisoned(rng.random(shape) < 0.6)
+
+
+CASES = {
+    "bias matrix": lambda r, sq, sk: dict(bias=floats(r, B, H, sq, sk)),
+    "bias of all batches": lambda r, sq, sk: dict(bias=floats(r, 1, H, sq, sk)),
+    "bias vector": lambda r, sq, sk: dict(bias=floats(r, B, H, 1, sk)),
+    "bias column": lambda r, sq, sk: dict(bias=floats(r, 1, H, sq, 1)),
+    "bias number": lambda r, sq, sk: dict(bias=floats(r, 1, 1, 1, 1)),
+    "bias transposed": lambda r, sq, sk: dict(bias=floats(r, B, 1, sk, sq).swapaxes(2, 3)),
+    "bias -inf": lambda r, sq, sk: dict(bias=with_inf(r, B, H, sq, sk)),
+    "bias and mask": lambda r, sq, sk: dict(bias=floats(r, 1, H, sq, sk), attn_mask=with_inf(r, B, 1, 1, sk)),
+    "mask least": lambda r, sq, sk: dict(attn_mask=np.full((B, 1, sq, sk), LEAST, np.float32)),
+    "mask -60000": lambda r, sq, sk: dict(attn_mask=np.where(bools(r, B, 1, sq, sk), 0, -60000).astype(np.float32)),
+    "bool matrix": lambda r, sq, sk: dict(attn_mask=bools(r, B, 1, sq, sk)),
+    "bool vector": lambda r, sq, sk: dict(attn_mask=bools(r, B, H, 1, sk)),
+    "bool hides all": lambda r, sq, sk: dict(attn_mask=np.zeros((1, 1, sq, sk), bool)),
+    "bool and bias": lambda r, sq, sk: dict(attn_mask=bools(r, 1, H, sq, sk), bias=floats(r, B, 1, sq, sk)),
+    "alibi": lambda r, sq, sk: dict(alibi_slopes=r.random(H).astype(np.float32)),
+    "alibi of a batch": lambda r, sq, sk: dict(alibi_slopes=r.random((B, H)).astype(np.float32)),
+    "softcap": lambda r, sq, sk: dict(softcap=1.5),
+    "softcap wide": lambda r, sq, sk: dict(softcap=50.0, softmax_scale=3.0),
+    "everything": lambda r, sq, sk: dict(
+        bias=floats(r, B, H, sq, sk),
+        attn_mask=bools(r, B, 1, 1, sk),
+        alibi_slopes=r.random(H).astype(np.float32),
+        softcap=9.0,
+    ),
+    "scale 0": lambda r, sq, sk: dict(bias=with_inf(r, B, H, sq, sk), softmax_scale=0.0),
+}
+MASKS = {
+    "none": {},
+    "causal": dict(causal=True),
+    "top left": dict(causal=True, causal_align="top_left"),
+    "glm": dict(causal=True, glm_mask=True),
+}
+
+
+def case_of(case, mask, sq, sk, head_dims=(40, 24)):
+    rng = np.random.default_rng([sq, sk, *map(ord, case)])
+    q = rng.standard_normal((B, sq, H, head_dims[0])).astype(np.float32)
+    k = rng.standard_normal((B, sk, HK, head_dims[0])).astype(np.float32)
+    v = rng.standard_normal((B, sk, HK, head_dims[1])).astype(np.float32)
+    arguments = {**MASKS[mask], **CASES[case](rng, sq, sk)}
+    if "glm_mask" in arguments:
+        arguments["glm_mask"] = rng.integers(0, sk + 1, B).astype(np.int32)
+    return q, k, v, arguments
+
+
+# Rows that see nothing but -60000 weigh scores whose steps are 2^-8 in float32.
+COARSE = {"mask -60000": 1e-2}
+
+
+def check(case, out, lse, expected, expected_lse, dtype):
+    """Output and LSE within the type's bounds; exactly the same rows empty."""
+    out_bound, lse_bound = BOUNDS[dtype]
+    out_bound = max(out_bound, COARSE.get(case, 0))
+    empty = np.isneginf(expected_lse)
+    assert np.array_equal(np.isneginf(lse), empty)
+    assert np.all(out[empty.transpose(0, 2, 1)] == 0)
+    assert np.abs(out - expected).max(initial=0) <= out_bound
+    seen = expected_lse[~empty]
+    assert np.all(np.abs(lse[~empty] - seen) <= lse_bound * np.maximum(1, np.abs(seen) * 1e-2))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("case", CASES)
+def test_cpu(case, mask):
+    for sq, sk in LENGTHS:
+        q, k, v, arguments = case_of(case, mask, sq, sk)
+        for dtype in ("float32", "float16"):
+            rounded = [x.astype(dtype) for x in (q, k, v)]
+            out, lse = flash_attn_func(*rounded, return_lse=True, **arguments)
+            expected, expected_lse = reference.attention(*rounded, return_lse=True, **arguments)
+            check(case, out.astype(np.float64), lse, expected, expected_lse, dtype)
+
+
+@pytest.mark.parametrize("shape", list(itertools.product((1, B), (1, H), (1, 37), (1, 53))))
+def test_every_broadcast_of_a_bias_of_q_s_type(shape):
+    q, k, v, _ = case_of("alibi", "causal", 37, 53)
+    bias = np.random.default_rng(5).standard_normal(shape).astype(np.float16)
+    q, k, v = (x.astype(np.float16) for x in (q, k, v))
+    full = np.ascontiguousarray(np.broadcast_to(bias, (B, H, 37, 53)))
+    out = flash_attn_func(q, k, v, causal=True, bias=bias)
+    assert out.tobytes() == flash_attn_func(q, k, v, causal=True, bias=full).tobytes()
+    expected = reference.attention(q, k, v, causal=True, bias=bias)
+    assert np.abs(out.astype(np.float64) - expected).max() <= BOUNDS["float16"][0]
+
+
+def test_the_key_names_only_what_is_there():
+    q, k, v, _ = case_of("alibi", "none", 37, 53)
+    plain = tuple(step["key"] for step in inspect.plan(q, k, v)["steps"])
+    assert all(word not in plain[0] for word in ("bias", "attnMask", "alibi", "softcap"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("case", CASES)
+def test_cuda(case, mask, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    for (sq, sk), dtype, head_dims in zip(
+        LENGTHS, itertools.cycle(("float16", "bfloat16")), itertools.cycle(((64, 64), (40, 24), (128, 128)))
+    ):
+        q, k, v, arguments = case_of(case, mask, sq, sk, head_dims)
+        rounded = [torch.from_numpy(x).to(getattr(torch, dtype)) for x in (q, k, v)]
+        # Types: a bias of float32, and, where the lengths say so, of q's own type.
+        there = {}
+        for name, value in arguments.items():
+            if isinstance(value, np.ndarray):
+                value = torch.from_numpy(value).cuda() if value.base is None else on_device(value, torch)
+                if name == "bias" and sq % 2 == 0:
+                    value = value.to(getattr(torch, dtype))
+            there[name] = value
+        out, lse = flash_attn_func(*(x.cuda() for x in rounded), return_lse=True, **there)
+        here = {n: x.cpu() if isinstance(x, torch.Tensor) else x for n, x in there.items()}
+        expected, expected_lse = (np.asarray(x) for x in reference.attention(*rounded, return_lse=True, **here))
+        check(case, out.double().cpu().numpy(), lse.cpu().numpy(), expected, expected_lse, dtype)
+
+
+def on_device(view, torch):
+    """The view of a poisoned array, with its surroundings, on the device."""
+    base = view
+    while base.base is not None:
+        base = base.base
+    offset = (view.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // base.itemsize
+    strides = [stride // base.itemsize for stride in view.strides]
+    return torch.from_numpy(base).cuda().as_strided(view.shape, strides, offset)
