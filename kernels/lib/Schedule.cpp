@@ -52,6 +52,7 @@ struct GpuRow {
   std::optional<unsigned> sm; ///< none: every SM
   unsigned maxHeadDim;
   std::optional<bool> masked; ///< none: masked or not
+  std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
   int64_t maxShared;          ///< the SM's limit, in bytes
   Schedule schedule;
 };
@@ -124,16 +125,22 @@ Row parseCpuRow(const nlohmann::json &entry) {
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
   const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
-  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, maxShared, scheduleOf(entry, /*gpu=*/true)};
+  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, maxShared, scheduleOf(entry, /*gpu=*/true)};
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
-  if (auto masked = entry.find("masked"); masked != entry.end()) {
-    if (!masked->is_boolean()) {
-      badTable("masked is neither true nor false");
+  auto flag = [&](const char *name) -> std::optional<bool> {
+    auto found = entry.find(name);
+    if (found == entry.end()) {
+      return std::nullopt;
     }
-    row.masked = masked->get<bool>();
-  }
+    if (!found->is_boolean()) {
+      badTable("masked or matrix is neither true nor false");
+    }
+    return found->get<bool>();
+  };
+  row.masked = flag("masked");
+  row.matrix = flag("matrix");
   return row;
 }
 
@@ -214,11 +221,12 @@ int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, 
   return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * keysAndValues;
 }
 
-Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked) {
+Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix) {
   const unsigned widest = std::max(headDim, headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
+        row.matrix.value_or(matrix) == matrix &&
         limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV) <= limit) {
       return row.schedule;
     }

@@ -27,6 +27,10 @@ FIELDS = {
     "evenD": "1: both head dims are multiples of the target's vector lanes",
     "mask": "the code that hides keys",
     "align": "bytes to which rows of each tensor are known to be aligned, or strided",
+    "bias": "one row for all queries or one a query, of q's type or float32; and how rows are aligned",
+    "attnMask": "the same of the mask tensor, which may be of bools",
+    "alibi": "1: ALiBi slopes",
+    "softcap": "1: softcap",
     "schedule": "how the work is cut into blocks",
     "build": "the library that compiles it",
 }
@@ -265,11 +269,13 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
         return {"measured": None, "why": "this package carries no schedule tables"}
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
+    matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
     for row in json.loads(table.read_text())["rows"]:
         if (
             row["schedule"] == fields["schedule"]
             and row.get("level", target) == target
             and str(row.get("sm", sm)) == sm
+            and row.get("matrix", matrix) == matrix
             and row.get("masked", fields["mask"] != "none") == (fields["mask"] != "none")
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)

@@ -62,13 +62,15 @@ void checkSharedMemory(const KernelKey &key) {
   }
 }
 
-/// Which kind of tensor it is: of q's type, float32 or bool; one row for all queries where no stride leads from one to
-/// the next.
+/// It has a row a query: a stride leads from one to the next.
+bool isMatrix(const ScoreTensor &tensor) { return tensor.given && tensor.strides[2] != 0; }
+
+/// Which kind of tensor it is: of q's type, float32 or bool; one row for all queries, or one a query.
 attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
   if (!tensor.given) {
     return attn::ScoreOperand::None;
   }
-  const bool vector = tensor.strides[2] == 0;
+  const bool vector = !isMatrix(tensor);
   switch (tensor.dtype) {
   case TW_BOOL:
     return vector ? attn::ScoreOperand::VectorBool : attn::ScoreOperand::MatrixBool;
@@ -206,7 +208,8 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
   }
   if (gpu) {
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None);
+                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None,
+                                      isMatrix(problem.bias) || isMatrix(problem.attnMask));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                  static_cast<unsigned>(problem.headDimV), problem.seqlenQ);

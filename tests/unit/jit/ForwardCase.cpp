@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ForwardCase.h"
+#include <gtest/gtest.h>
 #include "tilewright/runtime/Compiler.h"
 #include <bit>
 #include <cmath>

@@ -113,8 +113,8 @@ TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
     ASSERT_EQ(gpuSharedLimit(sm), limit);
     for (unsigned headDim = 1; headDim <= 256; ++headDim) {
       for (unsigned headDimV : {1u, 16u, 17u, 64u, 96u, 128u, 192u, 255u, 256u, headDim}) {
-        for (bool masked : {false, true}) {
-          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked);
+        for (auto [masked, matrix] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
+          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked, matrix);
           ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV), limit)
               << "sm_" << sm << " " << headDim << " " << headDimV << " " << toText(schedule);
           // ptxas keeps a block's registers below the limit if a thread may have any at all; with fewer it spills.
@@ -148,13 +148,13 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
   for (auto [sm, kib] : {std::pair{86u, 99}, {80u, 163}, {90u, 227}}) {
     for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
-        for (bool masked : {false, true}) {
+        for (auto [masked, matrix] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
           for (const nlohmann::json &row : table["rows"]) {
             const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
             if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
-                row.value("masked", masked) == masked && kib <= row.value("maxSharedKiB", 227) &&
+                row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix && kib <= row.value("maxSharedKiB", 227) &&
                 forwardSharedBytes(schedule, headDim, headDimV) <= kib * 1024) {
-              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked)), row["schedule"]);
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix)), row["schedule"]);
               ++probes;
               break;
             }

@@ -53,7 +53,8 @@ int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned 
 
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
 /// blocks do not fit in that SM's shared memory do not match.
-Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked);
+/// `matrix`: a bias or mask with a row a query joins the scores.
+Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false);
 
 } // namespace tilewright::kernels
 
