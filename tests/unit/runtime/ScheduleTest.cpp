@@ -125,8 +125,8 @@ TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
   }
 }
 
-TEST(Schedule, SharedBytesCountPaddedRows) {
-  // 128 rows of q and 64 of k, 64 columns of 2 bytes and 16 bytes of padding; v has 40 columns, held as 48.
+TEST(Schedule, SharedBytesCountWholeMatricesAndStages) {
+  // 128 rows of q and 64 of k, 64 columns of 2 bytes; v has 40 columns, held as 48.
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4"), 64, 40), (128 + 64) * 128 + 64 * 96);
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:64x64:w4"), 256, 256), 96 * 1024);
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4:s2"), 128, 72), 128 * 256 + 2 * 64 * (256 + 160));

@@ -47,7 +47,7 @@ inline constexpr std::string_view kScheduleForm =
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
 Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);
 
-/// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, one of k and one of v, padded.
+/// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, rings of k and of v.
 /// Known before any code is made, and equal to what the compiler reports for it.
 int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV);
 
