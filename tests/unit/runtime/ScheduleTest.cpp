@@ -163,5 +163,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 2);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 4);
 }
