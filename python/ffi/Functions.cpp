@@ -17,7 +17,7 @@
 // and the numbers
 //   window_left, window_right, softcap, dropout_p, dropout_seed, dropout_offset, max_seqlen_q, max_seqlen_k
 // Seed and offset are the 64 bits of a signed integer. It is a function of its own because every argument, given or
-// not, costs a plain call its time.
+// not, costs a plain call its time. Its first argument says whether to compute, or to plan only (Mode).
 //
 // CUDA tensors: `forward` works on the stream that TVM-FFI's environment holds for the device, `forward_on_stream` on
 // the one that it is given. Neither waits for it.
@@ -101,17 +101,49 @@ void forwardOnStream(int64_t engine, int64_t stream, TensorView q, TensorView k,
   check(tw_forward(toEngine(engine), &args));
 }
 
-/// Every argument there is, by the kernels or by the float64 reference. `stream`: a CUstream as an integer, None for
-/// that of TVM-FFI's environment.
-void forwardFeatures(bool reference, int64_t engine, Optional<int64_t> stream, TensorView q, TensorView k, TensorView v,
-                     TensorView out, Optional<TensorView> lse, Optional<TensorView> glmMask,
-                     Optional<double> softmaxScale, bool causal, String causalAlign, Optional<TensorView> bias,
-                     Optional<TensorView> attnMask, Optional<TensorView> keyPaddingMask,
-                     Optional<TensorView> alibiSlopes, Optional<TensorView> documentIds, Optional<TensorView> rngState,
-                     Optional<TensorView> probs, Optional<TensorView> cuSeqlensQ, Optional<TensorView> cuSeqlensK,
-                     Optional<TensorView> seqUsedK, int64_t windowLeft, int64_t windowRight, double softcap,
-                     double dropoutP, int64_t dropoutSeed, int64_t dropoutOffset, int64_t maxSeqlenQ,
-                     int64_t maxSeqlenK) {
+/// [block_m, block_n]. `map`, if given, is uint8, contiguous, of at least batch * row blocks * key blocks.
+Array<int64_t> blockMap(int64_t engine, const TwForwardArgs &args, const Optional<TensorView> &map) {
+  uint8_t *data = nullptr;
+  size_t capacity = 0;
+  if (map.has_value()) {
+    const TensorView &view = map.value();
+    DLDataType dtype = view.dtype();
+    if (dtype.code != kDLUInt || dtype.bits != 8 || dtype.lanes != 1 || !view.IsContiguous()) {
+      raise(TW_INVALID_ARGUMENT, "map: must be a contiguous uint8 tensor", "map");
+    }
+    data = static_cast<uint8_t *>(view.data_ptr()) + view.byte_offset();
+    capacity = static_cast<size_t>(view.numel());
+  }
+  int64_t blockM = 0;
+  int64_t blockN = 0;
+  check(tw_forward_block_map(toEngine(engine), &args, &blockM, &blockN, data, capacity));
+  return {blockM, blockN};
+}
+
+String plan(int64_t engine, const TwForwardArgs &args) {
+  TwString json{};
+  check(tw_forward_plan(toEngine(engine), &args, &json));
+  return takeString(json);
+}
+
+/// What forwardFeatures does with its arguments.
+enum Mode : int64_t {
+  kRun = 0,       ///< the kernels compute; returns None
+  kReference = 1, ///< the float64 reference computes; returns None
+  kPlan = 2,      ///< returns the plan as JSON; `out` may be None
+  kBlockMap = 3   ///< returns [block_m, block_n] and fills `map`, if given; `out` may be None
+};
+
+/// Every argument there is. `stream`: a CUstream as an integer, None for that of TVM-FFI's environment.
+Any forwardFeatures(int64_t mode, int64_t engine, Optional<int64_t> stream, TensorView q, TensorView k, TensorView v,
+                    Optional<TensorView> out, Optional<TensorView> lse, Optional<TensorView> glmMask,
+                    Optional<double> softmaxScale, bool causal, String causalAlign, Optional<TensorView> bias,
+                    Optional<TensorView> attnMask, Optional<TensorView> keyPaddingMask,
+                    Optional<TensorView> alibiSlopes, Optional<TensorView> documentIds, Optional<TensorView> rngState,
+                    Optional<TensorView> probs, Optional<TensorView> cuSeqlensQ, Optional<TensorView> cuSeqlensK,
+                    Optional<TensorView> seqUsedK, int64_t windowLeft, int64_t windowRight, double softcap,
+                    double dropoutP, int64_t dropoutSeed, int64_t dropoutOffset, int64_t maxSeqlenQ,
+                    int64_t maxSeqlenK, Optional<TensorView> map) {
   TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
   args.bias = toTensor("bias", bias);
   args.attn_mask = toTensor("attn_mask", attnMask);
@@ -132,8 +164,16 @@ void forwardFeatures(bool reference, int64_t engine, Optional<int64_t> stream, T
   args.dropout_offset = static_cast<uint64_t>(dropoutOffset);
   args.max_seqlen_q = maxSeqlenQ;
   args.max_seqlen_k = maxSeqlenK;
-  if (reference) {
-    return check(tw_reference_forward(&args));
+  switch (mode) {
+  case kReference:
+    check(tw_reference_forward(&args));
+    return nullptr;
+  case kPlan:
+    return plan(engine, args);
+  case kBlockMap:
+    return blockMap(engine, args, map);
+  default:
+    break;
   }
   if (stream.has_value()) {
     args.stream = reinterpret_cast<void *>(stream.value());
@@ -141,37 +181,7 @@ void forwardFeatures(bool reference, int64_t engine, Optional<int64_t> stream, T
     args.stream = TVMFFIEnvGetStream(kDLCUDA, args.q.device_index);
   }
   check(tw_forward(toEngine(engine), &args));
-}
-
-String forwardPlan(int64_t engine, TensorView q, TensorView k, TensorView v, Optional<TensorView> out,
-                   Optional<TensorView> lse, Optional<TensorView> glmMask, Optional<double> softmaxScale, bool causal,
-                   String causalAlign) {
-  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
-  TwString json{};
-  check(tw_forward_plan(toEngine(engine), &args, &json));
-  return takeString(json);
-}
-
-/// Returns [block_m, block_n]. `map`, if given, is uint8, contiguous, of at least batch * row blocks * key blocks.
-Array<int64_t> forwardBlockMap(int64_t engine, TensorView q, TensorView k, TensorView v, Optional<TensorView> out,
-                               Optional<TensorView> lse, Optional<TensorView> glmMask, Optional<double> softmaxScale,
-                               bool causal, String causalAlign, Optional<TensorView> map) {
-  TwForwardArgs args = toArgs(q, k, v, out, lse, glmMask, softmaxScale, causal, causalAlign);
-  uint8_t *data = nullptr;
-  size_t capacity = 0;
-  if (map.has_value()) {
-    const TensorView &view = map.value();
-    DLDataType dtype = view.dtype();
-    if (dtype.code != kDLUInt || dtype.bits != 8 || dtype.lanes != 1 || !view.IsContiguous()) {
-      raise(TW_INVALID_ARGUMENT, "map: must be a contiguous uint8 tensor", "map");
-    }
-    data = static_cast<uint8_t *>(view.data_ptr()) + view.byte_offset();
-    capacity = static_cast<size_t>(view.numel());
-  }
-  int64_t blockM = 0;
-  int64_t blockN = 0;
-  check(tw_forward_block_map(toEngine(engine), &args, &blockM, &blockN, data, capacity));
-  return {blockM, blockN};
+  return nullptr;
 }
 
 int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t missPolicy, Optional<String> cpuLevel,
@@ -261,8 +271,6 @@ String lastErrorArgument() { return lastArgument(); }
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward, tilewright::glue::forward)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_on_stream, tilewright::glue::forwardOnStream)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_features, tilewright::glue::forwardFeatures)
-TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_plan, tilewright::glue::forwardPlan)
-TVM_FFI_DLL_EXPORT_TYPED_FUNC(forward_block_map, tilewright::glue::forwardBlockMap)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_create, tilewright::glue::engineCreate)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_destroy, tilewright::glue::engineDestroy)
 TVM_FFI_DLL_EXPORT_TYPED_FUNC(engine_stats, tilewright::glue::engineStats)

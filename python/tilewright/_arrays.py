@@ -127,7 +127,7 @@ class NumpyArrays:
     def forward_features(self, engine: int, arrays: Tuple[Any, ...], options: Tuple[Any, ...], features: Any) -> None:
         """The exported function ``forward_features``; ``features`` are a ``_features.Features``."""
         rest = features.native(self.tensor)
-        _ffi.call("forward_features", False, engine, None, *self.describe(arrays), *options, *rest)
+        _ffi.call("forward_features", _ffi.RUN, engine, None, *self.describe(arrays), *options, *rest, None)
 
     def draw_rng(self, like: Any) -> Tuple[int, int]:
         """Seed and offset from NumPy's global generator, which ``numpy.random.seed`` sets."""
@@ -220,7 +220,7 @@ class TorchTensors:
         tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
         q = tensors[0]
         stream = self._torch.cuda.current_stream(q.device).cuda_stream if q.is_cuda else None
-        _ffi.torch_forward_features(False, engine, stream, *tensors, *options, *features.native(self.check))
+        _ffi.torch_forward_features(_ffi.RUN, engine, stream, *tensors, *options, *features.native(self.check), None)
 
     def draw_rng(self, like: Any) -> Any:
         """Seed and offset from torch's generator of the device, as a tensor on it: no wait for a device, and a CUDA

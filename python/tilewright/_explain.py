@@ -35,7 +35,7 @@ FIELDS = {
     "build": "the library that compiles it",
 }
 # Arguments that change neither the plan nor its kernels.
-OUTPUT_ARGUMENTS = ("return_lse", "out", "engine")
+OUTPUT_ARGUMENTS = ("return_lse", "out", "engine", "rng")
 MASK_ARRAYS = ("glm_mask", "document_ids", "key_padding_mask")
 
 
@@ -141,7 +141,7 @@ def _explain(facts: Dict[str, Any], given: Dict[str, Any]) -> None:
                 name,
             )
     engine = given.get("engine")
-    arguments = {name: value for name, value in given.items() if name not in ("return_lse", "out")}
+    arguments = {name: value for name, value in given.items() if name not in ("return_lse", "out", "rng")}
     plan = inspect.plan(**arguments)
     info = inspect.info(engine)
     facts["device"] = _device(q, plan, info)

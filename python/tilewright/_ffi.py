@@ -28,6 +28,9 @@ from .errors import BY_KIND, InvalidArgument, TilewrightError
 
 LIBRARY_DIR = Path(__file__).resolve().parent / "lib"
 
+# What the exported function ``forward_features`` does with its arguments.
+RUN, REFERENCE, PLAN, BLOCK_MAP = 0, 1, 2, 3
+
 # DLPack's type codes and device types.
 DL_INT, DL_UINT, DL_FLOAT, DL_BFLOAT, DL_COMPLEX, DL_BOOL = 0, 1, 2, 4, 5, 6
 DL_CPU, DL_CUDA = 1, 2

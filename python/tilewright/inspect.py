@@ -8,6 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _ffi
 from ._arrays import arrays_of
+from ._features import OFF, UNBOUNDED, Features, checked_float, checked_window
 from .engine import Engine, Stats, default_engine
 from .errors import InvalidArgument
 from .functions import call_options, engine_handle
@@ -73,6 +74,14 @@ def plan(
     softmax_scale: Optional[float] = None,
     causal_align: str = "bottom_right",
     *,
+    bias: Optional[Any] = None,
+    attn_mask: Optional[Any] = None,
+    key_padding_mask: Optional[Any] = None,
+    alibi_slopes: Optional[Any] = None,
+    document_ids: Optional[Any] = None,
+    window_size: Tuple[int, int] = UNBOUNDED,
+    softcap: float = OFF,
+    dropout_p: float = OFF,
     engine: Optional[Engine] = None,
 ) -> Dict[str, Any]:
     """The steps that :func:`tilewright.flash_attn_func` would run, without running or compiling them.
@@ -82,8 +91,10 @@ def plan(
     Returns:
         ``{"steps": [{"key", "programs"}, ...], "workspace_bytes"}``.
     """
-    handle, args = _describe(engine, q, k, v, glm_mask, softmax_scale, causal, causal_align)
-    return json.loads(_ffi.call("forward_plan", handle, *args))
+    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids)
+    options = (softmax_scale, causal, causal_align)
+    args = _describe(engine, q, k, v, glm_mask, *options, tensors, window_size, softcap, dropout_p)
+    return json.loads(_ffi.call("forward_features", _ffi.PLAN, *args, None))
 
 
 def block_map(
@@ -95,6 +106,14 @@ def block_map(
     softmax_scale: Optional[float] = None,
     causal_align: str = "bottom_right",
     *,
+    bias: Optional[Any] = None,
+    attn_mask: Optional[Any] = None,
+    key_padding_mask: Optional[Any] = None,
+    alibi_slopes: Optional[Any] = None,
+    document_ids: Optional[Any] = None,
+    window_size: Tuple[int, int] = UNBOUNDED,
+    softcap: float = OFF,
+    dropout_p: float = OFF,
     engine: Optional[Engine] = None,
 ) -> BlockMap:
     """Which blocks of the score matrix :func:`tilewright.flash_attn_func` would skip, mask, or run unmasked.
@@ -102,8 +121,10 @@ def block_map(
     ``glm_mask`` is on the CPU, where its numbers can be read, also if q, k and v are on a CUDA device. Other
     arguments, and errors, are those of ``flash_attn_func``.
     """
-    handle, args = _describe(engine, q, k, v, glm_mask, softmax_scale, causal, causal_align)
-    block_m, block_n = _ffi.call("forward_block_map", handle, *args, None)
+    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids)
+    options = (softmax_scale, causal, causal_align)
+    args = _describe(engine, q, k, v, glm_mask, *options, tensors, window_size, softcap, dropout_p)
+    block_m, block_n = _ffi.call("forward_features", _ffi.BLOCK_MAP, *args, None)
     shape = (q.shape[0], -(-q.shape[1] // block_m), -(-k.shape[1] // block_n))
     size = shape[0] * shape[1] * shape[2]
     kinds = bytearray(size)
@@ -112,7 +133,7 @@ def block_map(
 
         memory = (ctypes.c_uint8 * size).from_buffer(kinds)
         buffer = _ffi.Tensor(ctypes.addressof(memory), _ffi.DL_UINT, 8, (size,), (1,))
-        _ffi.call("forward_block_map", handle, *args, buffer)
+        _ffi.call("forward_features", _ffi.BLOCK_MAP, *args, buffer)
     return BlockMap(block_m, block_n, shape, bytes(kinds))
 
 
@@ -174,8 +195,29 @@ def _checked_text(name: str, value: Any) -> str:
     return value
 
 
-def _describe(engine: Any, q: Any, k: Any, v: Any, glm_mask: Any, softmax_scale: Any, causal: Any, causal_align: Any):
-    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask)
-    handle = engine_handle(engine)
+def _named(*tensors: Any) -> Dict[str, Any]:
+    return dict(zip(("bias", "attn_mask", "key_padding_mask", "alibi_slopes", "document_ids"), tensors))
+
+
+def _describe(
+    engine: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    glm_mask: Any,
+    softmax_scale: Any,
+    causal: Any,
+    causal_align: Any,
+    tensors: Dict[str, Any],
+    window_size: Any,
+    softcap: Any,
+    dropout_p: Any,
+) -> Tuple[Any, ...]:
+    """Arguments of the exported function ``forward_features``, between its mode and its map."""
+    arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, **tensors)
+    features = Features(
+        tensors, checked_window(window_size), checked_float("softcap", softcap), checked_float("dropout_p", dropout_p)
+    )
     options = call_options(softmax_scale, causal, causal_align)
-    return handle, (*arrays.describe((q, k, v, None, None, glm_mask)), *options)
+    described = arrays.describe((q, k, v, None, None, glm_mask))
+    return (engine_handle(engine), None, *described, *options, *features.native(arrays.tensor))

@@ -83,5 +83,14 @@ def attention(
     probs = empty_probs(arrays, q, k, features, "float64") if checked_bool("return_probs", return_probs) else None
     tensors["probs"] = probs
     rest = features.native(arrays.tensor)
-    _ffi.call("forward_features", True, 0, None, *arrays.describe((q, k, v, out, lse, glm_mask)), *options, *rest)
+    _ffi.call(
+        "forward_features",
+        _ffi.REFERENCE,
+        0,
+        None,
+        *arrays.describe((q, k, v, out, lse, glm_mask)),
+        *options,
+        *rest,
+        None,
+    )
     return asked_for(out, lse, probs)

@@ -30,8 +30,8 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 // which is the place to remember toText, parseKey, normalize and hash.
 constexpr bool keyIsPlain() {
   KernelKey key;
-  auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign, attnMaskAlign, alibi,
-         softcap, align, schedule] = key;
+  auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
+         attnMaskAlign, alibi, softcap, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, align, schedule) &&

@@ -42,6 +42,9 @@ struct CompileOptions {
   int64_t headDim = 64;
   std::optional<int64_t> headDimV;
   std::string mask = "none";
+  std::string bias = "none", attnMask = "none"; ///< a tensor's kind: vector, matrix_f32, ...
+  bool alibi = false;
+  bool softcap = false;
   bool evenM = false;
   bool evenN = false;
   int64_t seqlenQ = 1024;
@@ -217,6 +220,25 @@ std::string keyFromFlags(const CompileOptions &options) {
   if (gpu && forwardOptions.glmMask.given()) { // its numbers are not read
     forwardOptions.glmMask = forwardOptions.glmMask.onCuda(0);
   }
+  auto scoreTensor = [&](const std::string &kind) -> ConstTensor {
+    if (kind == "none") {
+      return {};
+    }
+    auto endsWith = [&](const std::string &end) {
+      return kind.size() > end.size() && kind.compare(kind.size() - end.size(), end.size(), end) == 0;
+    };
+    const DType element = endsWith("_f32") ? DType::Float32 : endsWith("_bool") ? DType::Bool : dtype;
+    const int64_t rows = kind.rfind("vector", 0) == 0 ? 1 : options.seqlenQ;
+    const Tensor shape(nullptr, element, {1, 1, rows, seqlenK}, {rows * seqlenK, rows * seqlenK, seqlenK, 1});
+    return gpu ? shape.onCuda(0) : shape;
+  };
+  forwardOptions.bias = scoreTensor(options.bias);
+  forwardOptions.attnMask = scoreTensor(options.attnMask);
+  if (options.alibi) {
+    const Tensor slopes(nullptr, DType::Float32, {1}, {1});
+    forwardOptions.alibiSlopes = gpu ? slopes.onCuda(0) : slopes;
+  }
+  forwardOptions.softcap = options.softcap ? 1.0 : 0.0;
   const Json steps = Json::parse(plan(q, k, v, out, forwardOptions)).at("steps");
   for (const Json &step : steps) {
     std::string key = step.at("key").get<std::string>();
@@ -386,6 +408,18 @@ void addCompileCommand(CLI::App &app) {
                                "Tensors whose innermost stride is not 1, separated by commas"))
       ->delimiter(',')
       ->check(CLI::IsMember({"q", "k", "v", "out"}));
+  const std::vector<std::string> floats = {"none", "vector", "matrix", "vector_f32", "matrix_f32"};
+  std::vector<std::string> masks = floats;
+  masks.insert(masks.end(), {"vector_bool", "matrix_bool"});
+  describe(command->add_option("--bias", options->bias,
+                               "Bias: one row for all queries (vector) or one a query (matrix), of --dtype or float32"))
+      ->check(CLI::IsMember(floats))
+      ->capture_default_str();
+  describe(command->add_option("--attn-mask", options->attnMask, "Mask tensor, added as --bias, or of bools"))
+      ->check(CLI::IsMember(masks))
+      ->capture_default_str();
+  command->add_flag("--alibi", options->alibi, "ALiBi slopes");
+  command->add_flag("--softcap", options->softcap, "Softcap");
   describe(command->add_option("--align", options->align,
                                "For a GPU: bytes that every row is aligned to, a2, a4, a8 or a16, of all tensors, or "
                                "as q:a8,k:a16 of some"))
@@ -397,9 +431,11 @@ void addCompileCommand(CLI::App &app) {
                   "  tilewright compile --dtype f16 --head-dim 80 --emit obj --timing -o kernel.o\n"
                   "  tilewright compile --print-key --mask glm_packed --even-m true --cpu-level x86-64-v3\n"
                   "  tilewright compile --target sm_90 --head-dim 128 --mask causal --emit ptx\n"
+                  "  tilewright compile --target sm_90 --bias matrix --attn-mask vector_bool --print-key\n"
                   "  tilewright compile --emit llvm --key \"$(tilewright compile --print-key --head-dim 40)\"\n");
   command->callback([options, command] {
-    for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided", "--align"}) {
+    for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided", "--align", "--bias", "--attn-mask", "--alibi",
+                             "--softcap"}) {
       if (command->count(flag) != 0) {
         options->forwardOnly = flag;
       }

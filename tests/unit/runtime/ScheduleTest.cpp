@@ -152,7 +152,8 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
           for (const nlohmann::json &row : table["rows"]) {
             const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
             if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
-                row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix && kib <= row.value("maxSharedKiB", 227) &&
+                row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix &&
+                kib <= row.value("maxSharedKiB", 227) &&
                 forwardSharedBytes(schedule, headDim, headDimV) <= kib * 1024) {
               EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix)), row["schedule"]);
               ++probes;

@@ -222,7 +222,8 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
     }
     return elements;
   };
-  fragments[op.getResult()] = Fragment{choose(any, b.getF32Type(), source.size(), scaled, [&] { return source; }), false};
+  auto unchanged = [&] { return source; };
+  fragments[op.getResult()] = Fragment{choose(any, b.getF32Type(), source.size(), scaled, unchanged), false};
   return success();
 }
 

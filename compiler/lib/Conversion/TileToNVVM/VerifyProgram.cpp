@@ -51,8 +51,8 @@ bool isKnown(Operation *op) {
   return isa<arith::ArithDialect>(op->getDialect()) ||
          isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
-             tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp, tile::AllocSharedOp, tile::SlotOp,
-             tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
+             tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
+             tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
 }
 
 /// A value that `op` defines, as a result or as a block's argument.

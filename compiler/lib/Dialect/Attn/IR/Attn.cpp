@@ -70,7 +70,8 @@ static LogicalResult checkScoreOperand(ForwardOp op, StringRef name, Value tenso
   auto type = cast<attn::TensorType>(tensor.getType());
   if (type.getRank() != 4 || type.getElementType() != expected || (isBool && !mayBeBool)) {
     return op.emitOpError("attn.forward-C6: expected ")
-           << name << " of rank 4 and element type " << expected << (mayBeBool ? "" : ", and no bools,") << " for kind " << stringifyScoreOperand(kind) << ", got " << type;
+           << name << " of rank 4 and element type " << expected << (mayBeBool ? "" : ", and no bools,") << " for kind "
+           << stringifyScoreOperand(kind) << ", got " << type;
   }
   return success();
 }
