@@ -298,7 +298,7 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   if (features) {
     fillFeatures(args, sizes, problem);
     if (!reference) {
-      checkFeaturesServed(problem);
+      checkFeaturesServed(problem, purpose == Purpose::CudaReference);
     }
   }
   if (pointers != nullptr) {

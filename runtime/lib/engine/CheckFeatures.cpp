@@ -59,11 +59,15 @@ TableTensor tableTensor(const TwTensor &tensor) {
 /// A side so long that it never ends inside a sequence is no bound; the others fit the kernels' arithmetic.
 int64_t windowSide(int64_t value) { return value > 2 * kMaxExtent ? -1 : value; }
 
-void checkServed(bool asked, Feature feature, const char *argument, const char *what, TwDevice device) {
-  if (asked && !supportsFeature(feature, device)) {
+/// The CUDA reference computes none of them.
+void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device,
+                   bool cudaReference) {
+  if (asked && (cudaReference || !supportsFeature(feature, device))) {
+    const char *who = cudaReference              ? "the CUDA reference"
+                      : device == TW_DEVICE_CUDA ? "the kernels of CUDA devices"
+                                                 : "the kernels of the CPU";
     throw Error(TW_UNSUPPORTED,
-                std::string(argument) + ": " + what + " not served yet by the kernels of " +
-                    (device == TW_DEVICE_CUDA ? "CUDA devices" : "the CPU") +
+                std::string(argument) + ": " + what + " not served yet by " + who +
                     "; tw_reference_forward (tilewright.reference.attention) computes it",
                 argument);
   }
@@ -149,20 +153,22 @@ void checks::fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &poi
   pointers.seqUsedK = static_cast<const int32_t *>(data(args.seqused_k));
 }
 
-void checks::checkFeaturesServed(const AttentionProblem &problem) {
-  const TwDevice device = problem.device;
+void checks::checkFeaturesServed(const AttentionProblem &problem, bool cudaReference) {
   const bool boolMask = problem.attnMask.dtype == TW_BOOL;
-  checkServed(problem.varlen, Feature::Varlen, "cu_seqlens_q", "sequences of different lengths are", device);
-  checkServed(problem.seqUsedK.given, Feature::SeqUsedK, "seqused_k", "is", device);
-  checkServed(problem.bias.given, Feature::Bias, "bias", "a bias is", device);
-  checkServed(problem.attnMask.given && !boolMask, Feature::AdditiveMask, "attn_mask", "an additive mask is", device);
-  checkServed(problem.attnMask.given && boolMask, Feature::BoolMask, "attn_mask", "a bool mask is", device);
-  checkServed(problem.keyPadding.given, Feature::KeyPadding, "key_padding_mask", "is", device);
-  checkServed(problem.documents.given, Feature::Documents, "document_ids", "is", device);
+  auto checkServed = [&](bool asked, Feature feature, const char *argument, const char *what) {
+    checkServedBy(asked, feature, argument, what, problem.device, cudaReference);
+  };
+  checkServed(problem.varlen, Feature::Varlen, "cu_seqlens_q", "sequences of different lengths are");
+  checkServed(problem.seqUsedK.given, Feature::SeqUsedK, "seqused_k", "is");
+  checkServed(problem.bias.given, Feature::Bias, "bias", "a bias is");
+  checkServed(problem.attnMask.given && !boolMask, Feature::AdditiveMask, "attn_mask", "an additive mask is");
+  checkServed(problem.attnMask.given && boolMask, Feature::BoolMask, "attn_mask", "a bool mask is");
+  checkServed(problem.keyPadding.given, Feature::KeyPadding, "key_padding_mask", "is");
+  checkServed(problem.documents.given, Feature::Documents, "document_ids", "is");
   checkServed(problem.window(), Feature::Window, problem.windowLeft >= 0 ? "window_left" : "window_right",
-              "a sliding window is", device);
-  checkServed(problem.alibi.given, Feature::Alibi, "alibi_slopes", "ALiBi is", device);
-  checkServed(problem.softcap != 0.0, Feature::Softcap, "softcap", "is", device);
-  checkServed(problem.dropoutP != 0.0, Feature::Dropout, "dropout_p", "dropout is", device);
-  checkServed(problem.probs.given, Feature::Probs, "probs", "probabilities as an output are", device);
+              "a sliding window is");
+  checkServed(problem.alibi.given, Feature::Alibi, "alibi_slopes", "ALiBi is");
+  checkServed(problem.softcap != 0.0, Feature::Softcap, "softcap", "is");
+  checkServed(problem.dropoutP != 0.0, Feature::Dropout, "dropout_p", "dropout is");
+  checkServed(problem.probs.given, Feature::Probs, "probs", "probabilities as an output are");
 }

@@ -109,8 +109,9 @@ void checkFeatureDevices(const TwForwardArgs &args);
 void checkFeatureData(const TwForwardArgs &args);
 void fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, AttentionProblem &problem);
 void fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &pointers);
-/// TW_UNSUPPORTED for the first feature that kernels of the device do not serve.
-void checkFeaturesServed(const AttentionProblem &problem);
+/// TW_UNSUPPORTED for the first feature that kernels of the device do not serve; for the CUDA reference, for the first
+/// there is.
+void checkFeaturesServed(const AttentionProblem &problem, bool cudaReference);
 
 } // namespace tilewright::runtime::checks
 

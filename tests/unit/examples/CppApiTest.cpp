@@ -269,6 +269,19 @@ TEST(CppFeatures, ReferenceComputesWhatForwardRefuses) {
   EXPECT_FLOAT_EQ(out[0], 1.0f);
   EXPECT_FLOAT_EQ(out[3], 14.0f / 3);
 
+  // What kernels serve: they and the reference agree.
+  const float bias[] = {0.0f, 1.0f, -1.0f, 2.0f};
+  options = {};
+  options.bias = {bias, {1, 1, 1, s}};
+  options.softcap = 20;
+  std::vector<float> exact(s);
+  tilewright::forward(qView, kView, vView, outView, options);
+  tilewright::referenceForward(qView, kView, vView, Tensor(exact.data(), {1, s, 1, 1}), options);
+  EXPECT_NE(out[0], 3.75f) << "the bias moves the mean";
+  for (int64_t i = 0; i < s; ++i) {
+    EXPECT_NEAR(out[i], exact[i], 1e-5f);
+  }
+
   options = {};
   options.dropoutP = 0.5;
   const Error refused = errorOf([&] { tilewright::forward(qView, kView, vView, outView, options); });

@@ -227,6 +227,10 @@ TEST_F(Nvrtc, TheReferenceChecksItsArguments) {
   call.args.q.dtype = TW_FLOAT32;
   EXPECT_EQ(tw_cuda_reference_forward(&call.args), TW_UNSUPPORTED);
   EXPECT_STREQ(tw_last_error_argument(), "q");
+  call = referenceCall();
+  call.args.softcap = 30; // served by the kernels
+  EXPECT_EQ(tw_cuda_reference_forward(&call.args), TW_UNSUPPORTED);
+  EXPECT_THAT(tw_last_error(), HasSubstr("softcap: is not served yet by the CUDA reference"));
   Sizes sizes;
   Call onCpu(sizes);
   EXPECT_EQ(tw_cuda_reference_forward(&onCpu.args), TW_UNSUPPORTED);
