@@ -76,6 +76,7 @@ private:
   StageList stages;
   ProgramContext context;
   Value zero, head, kvHead, keys, values;
+  Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
@@ -99,6 +100,7 @@ void Forward::placeProgram() {
   context.seqlenQ = p.seqlenQ;
   context.seqlenK = p.seqlenK;
   context.causalOffset = p.causalOffset;
+  context.windowOffset = p.windowOffset;
   context.scale = p.scale;
   context.limits = p.limits;
   context.evenM = p.evenM;
@@ -117,6 +119,9 @@ Value Forward::loadQueries() {
 /// A block of keys or values. In masked blocks rows past the view's end read as 0, so that what lies there
 /// (another sequence, NaN, nothing) never enters a product.
 Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
+  if (visibleBegin) {
+    firstKey = b.sub(firstKey, visibleBegin); // below 0 in a block that the view begins in: outside, like its end
+  }
   return operand(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
 }
 
@@ -290,17 +295,23 @@ void Forward::build() {
   }
   KeyBlockRanges<IrInt> ranges = stages.interval->ranges(context);
 
-  // Views of this head's keys and values end where the last row of the sequence stops seeing: no row sees what lies
-  // behind, so it is never read (semantics A5).
-  Value visibleEnd = stages.interval->limitOf(context, context.finalRow).value;
-  keys = b.view(p.k, {1, 3}, {visibleEnd, b.indexConstant(p.headDim)}, {{0, context.batch}, {2, kvHead}});
-  values = b.view(p.v, {1, 3}, {visibleEnd, b.indexConstant(p.headDimV)}, {{0, context.batch}, {2, kvHead}});
+  // Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to
+  // where its last one ends: the rest is never read (semantics A5).
+  IrInt visibleEnd = stages.interval->limitOf(context, context.finalRow);
+  SmallVector<std::pair<unsigned, Value>> place{{0, context.batch}, {2, kvHead}};
+  if (p.windowOffset) {
+    IrInt begin = stages.interval->startOf(context, zero);
+    visibleBegin = begin.value;
+    visibleEnd = maxOf(visibleEnd - begin, {&b, zero});
+    place.emplace_back(1, visibleBegin);
+  }
+  keys = b.view(p.k, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDim)}, place);
+  values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, place);
 
   Value queries = loadQueries();
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
-  // Every mask so far has lower limit 0, so no partial block stands before the full ones.
-  bool anyPartial = p.features.mask != attn::MaskKind::None || !p.evenN;
+  bool anyPartial = p.features.mask != attn::MaskKind::None || p.windowOffset || !p.evenN;
   auto none = [](Value) { return Masking{}; };
   if (!anyPartial) {
     state = loop(state, queries, ranges.begin, ranges.end, none);
@@ -309,11 +320,19 @@ void Forward::build() {
     // instructions costs the assembler (a third of the compile time) and the instruction cache.
     state = loop(state, queries, ranges.begin, ranges.end, [&](Value block) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
+      if (p.windowOffset) {
+        Value before = b.lessI(block, ranges.fullBegin.value);
+        partial = arith::OrIOp::create(b, before, partial);
+      }
       return Masking{true, partial};
     });
   } else {
+    auto all = [](Value) { return Masking{true, {}}; };
+    if (p.windowOffset) {
+      state = loop(state, queries, ranges.begin, ranges.fullBegin, all);
+    }
     state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
-    state = loop(state, queries, ranges.fullEnd, ranges.end, [](Value) { return Masking{true, {}}; });
+    state = loop(state, queries, ranges.fullEnd, ranges.end, all);
   }
   store(state);
 }

@@ -6,7 +6,7 @@
 using namespace tilewright;
 using namespace tilewright::kernels;
 
-static constexpr std::array<ArgInfo, 22> kArgs = {{
+static constexpr std::array<ArgInfo, 23> kArgs = {{
     {ArgId::Q, "q", ArgType::Tensor, 4},
     {ArgId::K, "k", ArgType::Tensor, 4},
     {ArgId::V, "v", ArgType::Tensor, 4},
@@ -28,6 +28,7 @@ static constexpr std::array<ArgInfo, 22> kArgs = {{
     {ArgId::AttnMask, "attn_mask", ArgType::Tensor, 4},
     {ArgId::AlibiSlopes, "alibi_slopes", ArgType::Tensor, 2},
     {ArgId::Softcap, "softcap", ArgType::Float32, 0},
+    {ArgId::WindowOffset, "window_offset", ArgType::Int64, 0},
     {ArgId::PositionOffset, "position_offset", ArgType::Int64, 0},
 }};
 
@@ -65,6 +66,9 @@ ArgList kernels::kernelArguments(KernelKind kind, const ForwardFeatures &feature
   }
   if (features.alibi) {
     add(list, {ArgId::AlibiSlopes, ArgId::PositionOffset});
+  }
+  if (features.windowLeft) {
+    list.add(ArgId::WindowOffset);
   }
   if (features.softcap) {
     list.add(ArgId::Softcap);

@@ -2,15 +2,44 @@
 //
 // Which stages a problem has, in the order of the contract. A new feature adds one file beside this one and one line.
 #include "tilewright/kernels/ScoreStage.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
+using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::kernels;
 
 ScoreStage::~ScoreStage() = default;
 
+void IntervalMask::begin(ProgramContext &context) {
+  perQuery_ = limits(context);
+  if (context.windowOffset) {
+    starts_ = windowStart(context.integer(context.queryRows()), context.perQuery(context.windowOffset),
+                          context.perQuery(context.seqlenK))
+                  .value;
+  }
+}
+
+Value IntervalMask::visible(ProgramContext &context, const ScoreTile &tile) {
+  ProgramBuilder &b = context.b;
+  Value before = b.lessI(tile.keys, context.broadcastQueries(perQuery_));
+  if (!starts_) {
+    return before;
+  }
+  Value from = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, tile.keys, context.broadcastQueries(starts_));
+  return b.andI(before, from);
+}
+
+IrInt IntervalMask::startOf(ProgramContext &context, Value row) {
+  if (!context.windowOffset) {
+    return context.integer(context.b.indexConstant(0));
+  }
+  return windowStart(context.integer(row), context.integer(context.windowOffset), context.integer(context.seqlenK));
+}
+
 KeyBlockRanges<IrInt> IntervalMask::ranges(ProgramContext &context) {
-  IrInt zero = context.integer(context.b.indexConstant(0));
-  RowBounds<IrInt> rows{zero, zero, limitOf(context, context.firstRow), limitOf(context, context.lastRow)};
+  IrInt firstStart = startOf(context, context.firstRow), lastStart = startOf(context, context.lastRow);
+  IrInt firstLimit = limitOf(context, context.firstRow), lastLimit = limitOf(context, context.lastRow);
+  RowBounds<IrInt> rows{firstStart, lastStart, firstLimit, lastLimit};
   return keyBlockRanges(rows, context.shape.blockN);
 }
 

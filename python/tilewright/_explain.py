@@ -31,6 +31,7 @@ FIELDS = {
     "attnMask": "the same of the mask tensor, which may be of bools",
     "alibi": "1: ALiBi slopes",
     "softcap": "1: softcap",
+    "windowLeft": "1: a window with a left edge; a right one is the causal mask, further on",
     "schedule": "how the work is cut into blocks",
     "build": "the library that compiles it",
 }

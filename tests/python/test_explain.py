@@ -21,7 +21,7 @@ MASKS = {
 }
 
 
-UNSERVED = ("window", "document", "padding")  # no kernel yet
+UNSERVED = ("document", "padding")  # no kernel yet
 
 
 def test_features_are_in_the_plan():

@@ -72,7 +72,6 @@ def test_wrong_argument(case):
 UNSERVED = {
     "key padding": dict(key_padding_mask=zeros(B, SK, dtype=bool)),
     "documents": dict(document_ids=zeros(B, SK, dtype=np.int32)),
-    "window": dict(window_size=(3, -1)),
     "dropout": dict(dropout_p=0.1),
     "probabilities": dict(return_attn_probs=True),
 }

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tilewright import flash_attn_func, inspect, reference
+from tilewright import Engine, flash_attn_func, inspect, masks, reference
 
 B, H, HK = 2, 4, 2
 LENGTHS = [(37, 53), (130, 64), (64, 200), (1, 7), (128, 128)]
@@ -124,10 +124,45 @@ def test_every_broadcast_of_a_bias_of_q_s_type(shape):
     assert np.abs(out.astype(np.float64) - expected).max() <= BOUNDS["float16"][0]
 
 
+WINDOWS = list(itertools.product((-1, 0, 3, 60, 1000), (-1, 0, 5, 70)))
+
+
+@pytest.mark.parametrize("schedule", (None, "qk:16x32:4x1", "kq:48x16:4x1"))
+@pytest.mark.parametrize("mask", MASKS)
+def test_windows(mask, schedule):
+    """Keys and values that no row sees are NaN."""
+    engine = Engine(schedule=schedule) if schedule else None
+    for (sq, sk), window in itertools.product([*LENGTHS, (70, 1)], WINDOWS):
+        q, k, v, arguments = case_of("softcap", mask, sq, sk)
+        arguments = {**arguments, "window_size": window}
+        probs = reference.attention(q, k, v, return_probs=True, **arguments)[1]
+        for b, seen in enumerate((probs > 0).any(axis=(1, 2))):
+            columns = np.flatnonzero(seen)
+            first, end = (columns[0], columns[-1] + 1) if columns.size else (0, 0)
+            for array in (k, v):
+                array[b, :first] = array[b, end:] = np.nan
+        out, lse = flash_attn_func(q, k, v, return_lse=True, engine=engine, **arguments)
+        expected, expected_lse = reference.attention(q, k, v, return_lse=True, **arguments)
+        assert np.isfinite(out).all()
+        check("window", out, lse, expected, expected_lse, "float32")
+
+
+def test_a_window_skips_blocks():
+    sq, sk, window = 300, 400, (40, 20)
+    q, k, v, _ = case_of("alibi", "none", sq, sk)
+    found = inspect.block_map(q, k, v, window_size=window)
+    visible = masks.sliding_window(*window).to_dense(sq, sk)[0]
+    for (_, i, j), kind in np.ndenumerate(found.array()):
+        rows, columns = (slice(n * size, (n + 1) * size) for n, size in ((i, found.block_m), (j, found.block_n)))
+        block = visible[rows, columns]
+        assert kind == (inspect.FULL if block.all() and block.shape[1] == found.block_n
+                        else inspect.PARTIAL if block.any() else inspect.SKIPPED)
+
+
 def test_the_key_names_only_what_is_there():
     q, k, v, _ = case_of("alibi", "none", 37, 53)
     plain = tuple(step["key"] for step in inspect.plan(q, k, v)["steps"])
-    assert all(word not in plain[0] for word in ("bias", "attnMask", "alibi", "softcap"))
+    assert all(word not in plain[0] for word in ("bias", "attnMask", "alibi", "softcap", "windowLeft"))
 
 
 @pytest.mark.gpu

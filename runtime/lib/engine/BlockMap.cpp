@@ -30,12 +30,12 @@ int64_t glmEnd(const AttentionProblem &problem, const int32_t *glm, int64_t batc
 
 std::vector<int64_t> runtime::rowLimits(const AttentionProblem &problem, const int32_t *glm, int64_t batch) {
   std::vector<int64_t> limits(static_cast<size_t>(problem.seqlenQ), problem.seqlenK);
-  if (problem.mask == attn::MaskKind::None) {
+  if (problem.kernelMask() == attn::MaskKind::None) {
     return limits;
   }
   for (int64_t row = 0; row < problem.seqlenQ; ++row) {
-    int64_t limit = kernels::causalLimit(row, problem.causalOffset(), problem.seqlenK);
-    if (problem.mask != attn::MaskKind::Causal) {
+    int64_t limit = kernels::causalLimit(row, problem.limitOffset(), problem.seqlenK);
+    if (problem.kernelMask() != attn::MaskKind::Causal) {
       limit = kernels::glmLimit(limit, glmEnd(problem, glm, batch, row), problem.seqlenK);
     }
     limits[static_cast<size_t>(row)] = limit;
@@ -43,12 +43,26 @@ std::vector<int64_t> runtime::rowLimits(const AttentionProblem &problem, const i
   return limits;
 }
 
-kernels::KeyBlockRanges<int64_t> runtime::rowBlockRanges(std::span<const int64_t> limits, int64_t firstRow,
+std::vector<int64_t> runtime::rowStarts(const AttentionProblem &problem) {
+  std::vector<int64_t> starts(static_cast<size_t>(problem.seqlenQ), 0);
+  if (problem.windowLeft >= 0) {
+    for (int64_t row = 0; row < problem.seqlenQ; ++row) {
+      starts[static_cast<size_t>(row)] =
+          kernels::windowStart(row, problem.causalOffset() - problem.windowLeft, problem.seqlenK);
+    }
+  }
+  return starts;
+}
+
+kernels::KeyBlockRanges<int64_t> runtime::rowBlockRanges(std::span<const int64_t> starts,
+                                                         std::span<const int64_t> limits, int64_t firstRow,
                                                          int64_t blockM, int64_t blockN) {
   const auto first = limits.begin() + firstRow;
   const auto last = limits.begin() + std::min<int64_t>(firstRow + blockM, static_cast<int64_t>(limits.size()));
   const auto [least, most] = std::minmax_element(first, last);
-  return kernels::keyBlockRanges(kernels::RowBounds<int64_t>{0, 0, *least, *most}, blockN);
+  const auto [from, to] =
+      std::minmax_element(starts.begin() + firstRow, starts.begin() + firstRow + std::distance(first, last));
+  return kernels::keyBlockRanges(kernels::RowBounds<int64_t>{*from, *to, *least, *most}, blockN);
 }
 
 BlockMapShape runtime::blockMapShape(const AttentionProblem &problem, const kernels::Schedule &schedule) {
@@ -60,8 +74,9 @@ void runtime::fillBlockMap(const AttentionProblem &problem, const int32_t *glm, 
                            uint8_t *map) {
   for (int64_t batch = 0; batch < problem.batch; ++batch) {
     const std::vector<int64_t> limits = rowLimits(problem, glm, batch);
+    const std::vector<int64_t> starts = rowStarts(problem);
     for (int64_t rowBlock = 0; rowBlock < shape.rowBlocks; ++rowBlock) {
-      const auto ranges = rowBlockRanges(limits, rowBlock * shape.blockM, shape.blockM, shape.blockN);
+      const auto ranges = rowBlockRanges(starts, limits, rowBlock * shape.blockM, shape.blockM, shape.blockN);
       for (int64_t keyBlock = 0; keyBlock < shape.keyBlocks; ++keyBlock) {
         const bool skipped = keyBlock < ranges.begin || keyBlock >= ranges.end;
         const bool full = keyBlock >= ranges.fullBegin && keyBlock < ranges.fullEnd;

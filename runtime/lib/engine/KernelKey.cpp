@@ -31,10 +31,10 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 constexpr bool keyIsPlain() {
   KernelKey key;
   auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
-         attnMaskAlign, alibi, softcap, align, schedule] = key;
+         attnMaskAlign, alibi, softcap, windowLeft, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
-                      attnMaskAlign, alibi, softcap, align, schedule) &&
+                      attnMaskAlign, alibi, softcap, windowLeft, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages);
 }
 static_assert(keyIsPlain());
@@ -156,7 +156,7 @@ private:
   std::string layout() const {
     return kind_ == "row_limits" ? "target evenM schedule build"
                                  : "target dtype headDim headDimV evenM evenN evenD mask align (bias attnMask alibi "
-                                   "softcap) schedule build";
+                                   "softcap windowLeft) schedule build";
   }
 
   std::string_view kind_;
@@ -379,7 +379,7 @@ void KernelKey::normalize() {
     *this = limits;
     return;
   }
-  evenN = evenN && mask == attn::MaskKind::None;
+  evenN = evenN && mask == attn::MaskKind::None && !windowLeft;
   normalizeScoreOperand(*this, bias, biasAlign);
   normalizeScoreOperand(*this, attnMask, attnMaskAlign);
   evenD = headDimsAreEven(*this);
@@ -407,7 +407,8 @@ size_t KernelKey::hash() const {
                     static_cast<uint64_t>(schedule.warps) << 56;
   uint64_t features = static_cast<uint64_t>(bias) | static_cast<uint64_t>(attnMask) << 8 |
                       static_cast<uint64_t>(biasAlign) << 16 | static_cast<uint64_t>(attnMaskAlign) << 24 |
-                      static_cast<uint64_t>(alibi) << 32 | static_cast<uint64_t>(softcap) << 33;
+                      static_cast<uint64_t>(alibi) << 32 | static_cast<uint64_t>(softcap) << 33 |
+                      static_cast<uint64_t>(windowLeft) << 34;
   return mix(mix(mix(scalars, rest), blocks), features);
 }
 
@@ -451,6 +452,9 @@ std::string runtime::toText(const KernelKey &key) {
     if (key.softcap) {
       field("softcap", "1");
     }
+    if (key.windowLeft) {
+      field("windowLeft", "1");
+    }
   }
   field("schedule", kernels::toText(key.schedule));
   field("build", buildId());
@@ -484,6 +488,7 @@ KernelKey runtime::parseKey(std::string_view text) {
     parseScoreOperand(fields, "attnMask", /*mayBeBool=*/true, key.attnMask, key.attnMaskAlign);
     key.alibi = parseFeature(fields, "alibi");
     key.softcap = parseFeature(fields, "softcap");
+    key.windowLeft = parseFeature(fields, "windowLeft");
   }
   key.schedule = parseScheduleField(fields.take("schedule"), gpu);
   checkBuild(fields);
@@ -500,7 +505,8 @@ KernelKey runtime::parseKey(std::string_view text) {
         std::to_string(normalized.evenD));
   }
   if (key.evenN != normalized.evenN) {
-    bad("evenN is 1, must be 0 with mask=" + attn::stringifyMaskKind(key.mask).str());
+    bad("evenN is 1, must be 0 with " + (key.windowLeft ? std::string("windowLeft=1")
+                                                       : "mask=" + attn::stringifyMaskKind(key.mask).str()));
   }
   if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
       key.attnMaskAlign != normalized.attnMaskAlign) {

@@ -97,7 +97,8 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
     key.level = options.level;
   }
   key.dtype = *dtype;
-  key.mask = problem.mask;
+  key.mask = problem.kernelMask();
+  key.windowLeft = problem.windowLeft >= 0;
   key.headDim = static_cast<uint16_t>(problem.headDim);
   key.headDimV = static_cast<uint16_t>(problem.headDimV);
   key.schedule = forwardSchedule(problem, options);
@@ -180,7 +181,9 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
   case ArgId::HeadsPerKv:
     return slots.integer(problem.heads / problem.headsK);
   case ArgId::CausalOffset:
-    return slots.integer(problem.causalOffset());
+    return slots.integer(problem.limitOffset());
+  case ArgId::WindowOffset:
+    return slots.integer(problem.causalOffset() - problem.windowLeft);
   case ArgId::WriteLse:
     return slots.integer(problem.writeLse ? 1 : 0);
   case ArgId::Pairs:
@@ -208,7 +211,7 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
   }
   if (gpu) {
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None,
+                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window(),
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),

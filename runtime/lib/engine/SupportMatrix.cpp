@@ -52,7 +52,7 @@ constexpr SupportRow kRows[] = {
      "true is visible; skips no block"},
     {FeatureGroup::Feature, value(Feature::KeyPadding), "`key_padding_mask`, `(b, sk)`", false, false, kReferenceOnly},
     {FeatureGroup::Feature, value(Feature::Documents), "`document_ids`, `(b, sk)`", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::Window), "sliding window, left and right", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Window), "sliding window, left and right", true, false, "hidden key blocks are skipped; cuda: the reference only, so far"},
     {FeatureGroup::Feature, value(Feature::Alibi), "`alibi_slopes`, `(h,)` or `(b, h)`", true, true, "float32"},
     {FeatureGroup::Feature, value(Feature::Softcap), "`softcap`", true, true, ""},
     {FeatureGroup::Feature, value(Feature::Dropout), "dropout", false, false, kReferenceOnly},

@@ -127,7 +127,8 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
     Value limits = arg(ArgId::GlmBreak) ? arg(ArgId::GlmBreak) : arg(ArgId::RowLimits);
     attn::ForwardOp::create(b, arg(ArgId::Q), arg(ArgId::K), arg(ArgId::V), arg(ArgId::Out), arg(ArgId::Lse), limits,
                             arg(ArgId::Bias), arg(ArgId::AttnMask), arg(ArgId::AlibiSlopes),
-                            arg(ArgId::PositionOffset), arg(ArgId::Softcap), arg(ArgId::Scale), arg(ArgId::SeqlenQ),
+                            arg(ArgId::PositionOffset), arg(ArgId::WindowOffset), arg(ArgId::Softcap),
+                            arg(ArgId::Scale), arg(ArgId::SeqlenQ),
                             arg(ArgId::SeqlenK), arg(ArgId::Heads),
                             arg(ArgId::HeadsPerKv), arg(ArgId::CausalOffset), arg(ArgId::WriteLse),
                             b.getI64IntegerAttr(key.headDim), b.getI64IntegerAttr(key.headDimV),
@@ -205,6 +206,7 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
       }
       key.alibi = static_cast<bool>(forward.getAlibi());
       key.softcap = static_cast<bool>(forward.getSoftcap());
+      key.windowLeft = static_cast<bool>(forward.getWindowOffset());
       key.headDim = static_cast<uint16_t>(forward.getHeadDim());
       key.headDimV = static_cast<uint16_t>(forward.getHeadDimV());
       key.evenM = forward.getEvenM();

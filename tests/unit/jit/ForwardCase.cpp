@@ -243,6 +243,7 @@ std::vector<uint64_t> ForwardCase::slots(KernelKind kind) const {
     case ArgId::AlibiSlopes:
     case ArgId::Softcap:
     case ArgId::PositionOffset:
+    case ArgId::WindowOffset:
       ADD_FAILURE() << "a case has no " << kernels::argInfo(id).name;
       break;
     }

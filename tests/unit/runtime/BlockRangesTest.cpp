@@ -69,7 +69,7 @@ Sight sight(const Mask &mask, int64_t firstRow, int64_t lastRow, int64_t keyBloc
 void expectExact(const Mask &mask, std::span<const int64_t> limits, int64_t blockM, int64_t blockN) {
   for (int64_t first = 0; first < mask.seqlenQ; first += blockM) {
     const int64_t last = std::min(first + blockM, mask.seqlenQ);
-    const KeyBlockRanges<int64_t> ranges = rowBlockRanges(limits, first, blockM, blockN);
+    const KeyBlockRanges<int64_t> ranges = rowBlockRanges(std::vector<int64_t>(limits.size(), 0), limits, first, blockM, blockN);
     ASSERT_TRUE(ranges.begin <= ranges.fullBegin && ranges.fullBegin <= ranges.fullEnd && ranges.fullEnd <= ranges.end);
     ASSERT_LE(ranges.end, kernels::ceilDiv(mask.seqlenK, blockN));
     for (int64_t block = 0; block < kernels::ceilDiv(mask.seqlenK, blockN); ++block) {
@@ -293,6 +293,55 @@ TEST(BlockRanges, AnyIntervalsLoseNothing) {
       }
       ASSERT_TRUE(ranges.fullBegin == ranges.fullEnd || ranges.fullEnd * blockN <= columns)
           << "a full block reaches beyond the sequence";
+    }
+  }
+}
+
+/// A window's starts and limits, and the ranges of every block of rows, against the elements.
+TEST(BlockRanges, WindowsAgainstEveryElement) {
+  for (int64_t sq : {1, 5, 12}) {
+    for (int64_t sk : {1, 7, 12, 20}) {
+      for (int64_t left : {-1, 0, 2, 9}) {
+        for (int64_t right : {-1, 0, 1, 8}) {
+          for (bool topLeft : {false, true}) {
+            AttentionProblem problem;
+            problem.batch = problem.heads = 1;
+            problem.seqlenQ = sq;
+            problem.seqlenK = sk;
+            problem.topLeft = topLeft;
+            problem.windowLeft = left;
+            problem.windowRight = right;
+            const std::vector<int64_t> starts = rowStarts(problem), limits = rowLimits(problem, nullptr, 0);
+            auto visible = [&](int64_t i, int64_t j) {
+              const int64_t position = i + (topLeft ? 0 : sk - sq);
+              return (left < 0 || j >= position - left) && (right < 0 || j <= position + right);
+            };
+            for (int64_t i = 0; i < sq; ++i) {
+              for (int64_t j = 0; j < sk; ++j) {
+                const auto row = static_cast<size_t>(i);
+                ASSERT_EQ(starts[row] <= j && j < limits[row], visible(i, j)) << i << " " << j;
+              }
+            }
+            constexpr int64_t kBlock = 4;
+            for (int64_t first = 0; first < sq; first += kBlock) {
+              const auto ranges = rowBlockRanges(starts, limits, first, kBlock, kBlock);
+              for (int64_t block = 0; block * kBlock < sk; ++block) {
+                bool any = false, all = (block + 1) * kBlock <= sk;
+                for (int64_t i = first; i < std::min(first + kBlock, sq); ++i) {
+                  for (int64_t j = block * kBlock; j < std::min((block + 1) * kBlock, sk); ++j) {
+                    any = any || visible(i, j);
+                    all = all && visible(i, j);
+                  }
+                }
+                const bool visited = block >= ranges.begin && block < ranges.end;
+                const bool full = block >= ranges.fullBegin && block < ranges.fullEnd;
+                ASSERT_TRUE(visited || !any);
+                ASSERT_EQ(full, all);
+              }
+            }
+          }
+        }
+      }
     }
   }
 }

@@ -125,6 +125,7 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
       {"bool mask", [](KernelKey &key) { key.attnMask = attn::ScoreOperand::MatrixBool; }},
       {"alibi", [](KernelKey &key) { key.alibi = true; }},
       {"softcap", [](KernelKey &key) { key.softcap = true; }},
+      {"window", [](KernelKey &key) { key.windowLeft = true; }},
       {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Bytes8; }},
       {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Bytes4; }},
   };

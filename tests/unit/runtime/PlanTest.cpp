@@ -180,7 +180,7 @@ TEST(Plan, EveryArgumentListFitsItsSlots) {
                                 attn::MaskKind::GlmPacked}) {
       size_t slots = 0;
       const kernels::ForwardFeatures features{mask, attn::ScoreOperand::Matrix, attn::ScoreOperand::MatrixF32,
-                                              /*alibi=*/true, /*softcap=*/true};
+                                              /*alibi=*/true, /*softcap=*/true, /*windowLeft=*/true};
       for (kernels::ArgId id : kernels::kernelArguments(kind, features)) {
         slots += kernels::argInfo(id).slots();
       }

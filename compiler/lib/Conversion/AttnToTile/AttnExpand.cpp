@@ -94,12 +94,15 @@ void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, const kernel
   p.headDim = static_cast<int64_t>(op.getHeadDim());
   p.headDimV = static_cast<int64_t>(op.getHeadDimV());
   p.features = {op.getMask(), op.getBiasKind(), op.getMaskKind(), static_cast<bool>(op.getAlibi()),
-                static_cast<bool>(op.getSoftcap())};
+                static_cast<bool>(op.getSoftcap()), static_cast<bool>(op.getWindowOffset())};
   p.bias = args.tensor(op.getBias());
   p.attnMask = args.tensor(op.getAttnMask());
   p.alibi = args.tensor(op.getAlibi());
   if (op.getAlibi()) {
     p.positionOffset = args.index(op.getPositionOffset());
+  }
+  if (op.getWindowOffset()) {
+    p.windowOffset = args.index(op.getWindowOffset());
   }
   if (op.getSoftcap()) {
     p.softcap = args.scalar(op.getSoftcap());

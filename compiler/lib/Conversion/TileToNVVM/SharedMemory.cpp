@@ -127,7 +127,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
       Value bytes = wanted;
       if (rowBound) {
         Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
-        Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size);
+        Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size);
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
       }
       Value to = sharedAddress(buffer, place, (row - placeRow) * buffer.pitch);
@@ -175,7 +175,7 @@ void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp vi
   Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, index(buffer.cols));
   if (rowBound) {
     inside = arith::AndIOp::create(b, inside,
-                                   arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, size));
+                                   arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size));
   }
   auto ifOp = scf::IfOp::create(b, TypeRange{memory}, inside, /*withElseRegion=*/true);
   {

@@ -197,7 +197,8 @@ static GlobalRow resolve(ImplicitLocOpBuilder &b, const IRMapping &scalars, Acce
     Value globalRow = arith::AddIOp::create(b, at(op.getIndices()[0]), rowIndex);
     offset = arith::AddIOp::create(b, offset, arith::MulIOp::create(b, globalRow, at(view.getStrides()[0])));
     if (op.getBounds()[0]) {
-      row.inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalRow, at(view.getSizes()[0]));
+      // Unsigned: a row before the view is outside of it too.
+      row.inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, at(view.getSizes()[0]));
     }
   }
   if (op.getBounds().back()) {

@@ -38,6 +38,7 @@ enum class ArgId : uint8_t {
   AttnMask,     // likewise; bools are bytes
   AlibiSlopes,  // (batch, heads) float32
   Softcap,      // float32
+  WindowOffset, // o - left: the first key of query row i's window is i + this
   PositionOffset // o of semantics A2, where the causal offset may be another
 };
 
@@ -61,6 +62,7 @@ struct ForwardFeatures {
   attn::ScoreOperand attnMask = attn::ScoreOperand::None; ///< added, or, of a bool kind, hiding where false
   bool alibi = false;
   bool softcap = false;
+  bool windowLeft = false; ///< a row sees nothing from before its window
 
   /// Scores are the scaled products, but for what is hidden.
   bool onlyScaled() const {

@@ -14,7 +14,7 @@ namespace tilewright::kernels {
 /// attn.forward. Scalars are of type index, but scale and softcap (f32). What a feature does not have is null.
 struct ForwardProgram {
   TensorArg q, k, v, out, lse, limits, bias, attnMask, alibi;
-  mlir::Value scale, softcap, positionOffset, seqlenQ, seqlenK, heads, headsPerKv, causalOffset, writeLse;
+  mlir::Value scale, softcap, positionOffset, windowOffset, seqlenQ, seqlenK, heads, headsPerKv, causalOffset, writeLse;
   int64_t headDim = 0, headDimV = 0;
   ForwardFeatures features;
   bool evenM = false, evenN = false;

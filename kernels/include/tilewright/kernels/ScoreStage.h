@@ -29,6 +29,7 @@ struct ProgramContext {
   mlir::Value finalRow;      ///< the sequence's last query row: seqlen_q - 1
   mlir::Value seqlenQ, seqlenK;
   mlir::Value causalOffset;
+  mlir::Value windowOffset;  ///< null without a left window edge
   mlir::Value scale;         ///< f32
   TensorArg limits;          ///< break points or row limits, if the mask has them
   bool evenM = false;
@@ -73,8 +74,9 @@ public:
   virtual mlir::Value visible(ProgramContext &context, const ScoreTile &tile) { return {}; }
 };
 
-/// A stage whose mask is, for each row, the interval [0, limit(row)) of key columns. There is exactly one in a program.
-/// The limit does not decrease with the row, so the extremes over a row block are those of its first and last row.
+/// A stage whose mask is, for each row, an interval of key columns: up to limit(row), and from 0 or, with a window, its
+/// left edge. There is exactly one in a program. Neither end decreases with the row, so the extremes over a row block are
+/// those of its first and last row.
 class IntervalMask : public ScoreStage {
 public:
   /// First hidden key column of one row (an index inside the sequence), as an index.
@@ -82,15 +84,15 @@ public:
   /// The same for all rows of this program: rank-1 i32 tile. Rows past the sequence get any value.
   virtual mlir::Value limits(ProgramContext &context) = 0;
 
-  void begin(ProgramContext &context) override { perQuery_ = limits(context); }
-  mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override {
-    return context.b.lessI(tile.keys, context.broadcastQueries(perQuery_));
-  }
+  void begin(ProgramContext &context) override;
+  mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override;
+  /// First visible key column of one row, as an index: 0, or the window's left edge.
+  IrInt startOf(ProgramContext &context, mlir::Value row);
   /// Key blocks that this program visits, by the one definition in BlockRanges.h.
   KeyBlockRanges<IrInt> ranges(ProgramContext &context);
 
 private:
-  mlir::Value perQuery_;
+  mlir::Value perQuery_, starts_;
 };
 
 std::unique_ptr<ScoreStage> makeScaleStage();

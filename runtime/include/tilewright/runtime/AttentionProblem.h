@@ -86,6 +86,9 @@ struct AttentionProblem {
   bool window() const { return windowLeft >= 0 || windowRight >= 0; }
   /// The lengths, and so the offset, of every batch entry are seqlenQ and seqlenK.
   bool sameLengths() const { return !varlen && !seqUsedK.given; }
+  /// The mask of a kernel: a right window edge is the causal mask, so much further on (causalOffset() + windowRight).
+  attn::MaskKind kernelMask() const { return windowRight >= 0 ? attn::MaskKind::Causal : mask; }
+  int64_t limitOffset() const { return causalOffset() + (windowRight >= 0 ? windowRight : 0); }
   /// o of semantics A2: query row i stands at key position i + o. Only if sameLengths(), or with topLeft.
   int64_t causalOffset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
   bool empty() const { return batch == 0 || heads == 0 || seqlenQ == 0; }

@@ -17,8 +17,13 @@ namespace tilewright::runtime {
 /// pointer, null without one; numbers outside [0, seqlen_k] are clamped, as kernels do.
 std::vector<int64_t> rowLimits(const AttentionProblem &problem, const int32_t *glm, int64_t batch);
 
-/// The key blocks of rows [firstRow, firstRow + blockM) that lie inside the sequence. `limits`: rowLimits' result.
-kernels::KeyBlockRanges<int64_t> rowBlockRanges(std::span<const int64_t> limits, int64_t firstRow, int64_t blockM,
+/// First visible key column of every row, which a left window edge gives it; else 0.
+std::vector<int64_t> rowStarts(const AttentionProblem &problem);
+
+/// The key blocks of rows [firstRow, firstRow + blockM) that lie inside the sequence. `starts`, `limits`: rowStarts' and
+/// rowLimits' results.
+kernels::KeyBlockRanges<int64_t> rowBlockRanges(std::span<const int64_t> starts, std::span<const int64_t> limits,
+                                                int64_t firstRow, int64_t blockM,
                                                 int64_t blockN);
 
 struct BlockMapShape {

@@ -5,7 +5,7 @@
 // past the view's end copy nothing.
 // CHECK-LABEL: llvm.func @eight_bytes(
 // CHECK: arith.constant 40 : i32
-// CHECK: arith.cmpi slt
+// CHECK: arith.cmpi ult
 // CHECK: arith.select
 // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 8, cache = ca, %{{.*}}
 func.func @eight_bytes(%p: !tile.ptr<f16>, %n: i64)

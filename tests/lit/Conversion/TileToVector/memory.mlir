@@ -87,7 +87,7 @@ func.func @one_lane_tail(%p: !tile.ptr<bf16>, %q: !tile.ptr<bf16>)
 // CHECK: %[[GLOBAL:.*]] = arith.addi %[[ROW]], %[[I]] : index
 // CHECK: %[[STEP:.*]] = arith.muli %[[GLOBAL]], %[[STRIDE]] : index
 // CHECK: %[[ELEMENT:.*]] = arith.addi %[[OFFSET]], %[[STEP]] : index
-// CHECK: %[[INSIDE:.*]] = arith.cmpi slt, %[[GLOBAL]], %[[ROWS]]
+// CHECK: %[[INSIDE:.*]] = arith.cmpi ult, %[[GLOBAL]], %[[ROWS]]
 // CHECK: %[[ELEMENT64:.*]] = arith.index_cast %[[ELEMENT]] : index to i64
 // CHECK: %[[FROM:.*]] = llvm.getelementptr %{{.*}}[%[[ELEMENT64]]] {{.*}}, i16
 // CHECK: %[[T:.*]] = scf.if %[[INSIDE]] -> (vector<4xi16>) {

@@ -86,14 +86,14 @@ func.func @row_limits(%p: !attn.tensor<3 x i32, a4>, %l: !attn.tensor<2 x i32, a
 // Bias, mask, ALiBi and softcap.
 // CHECK-LABEL: func.func @forward_features(
 // CHECK: attn.forward {{.*}} bias(%arg5 : !attn.tensor<4 x f32, a16>){{ ?}}matrix_f32 attn_mask(%arg6 : !attn.tensor<4 x i8, a2>){{ ?}}vector_bool
-// CHECK-SAME: alibi(%arg7, %arg8 : !attn.tensor<2 x f32, strided>) softcap(%arg9)
+// CHECK-SAME: alibi(%arg7, %arg8 : !attn.tensor<2 x f32, strided>) window(%arg8) softcap(%arg9)
 func.func @forward_features(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
     %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
     %bias: !attn.tensor<4 x f32, a16>, %mask: !attn.tensor<4 x i8, a2>, %slopes: !attn.tensor<2 x f32, strided>,
     %po: i64, %cap: f32, %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
   attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) bias(%bias : !attn.tensor<4 x f32, a16>) matrix_f32
       attn_mask(%mask : !attn.tensor<4 x i8, a2>) vector_bool alibi(%slopes, %po : !attn.tensor<2 x f32, strided>)
-      softcap(%cap) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(80, 80)
+      window(%po) softcap(%cap) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(80, 80)
       mask(none) : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
       !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
   return

@@ -34,6 +34,9 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     | `glm_break`  | max(min(seqlen_k, i + o + 1), limits[b])                         | `1 x i32`          |
     | `glm_packed` | limits[b, i], as `attn.row_limits` writes it                     | `2 x i32`          |
 
+    With a `window` offset `w`, row `i` does not see columns before `i + w` either: its visible columns are
+    `[clamp(i + w, 0, seqlen_k), hi(i))`.
+
     With `c` the value of `softcap`, softcap(x) = c * tanh(x / c); without the operand, x. A tensor that is not given adds
     nothing. `bias` and `attn_mask` have the extents (batch, heads, seqlen_q, seqlen_k) with any strides, 0 too; of kind
     `vector` their third stride is taken as 0. An `attn_mask` of bools hides where it is false.
@@ -63,7 +66,8 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
   let arguments = (ins
     Attn_TensorType:$q, Attn_TensorType:$k, Attn_TensorType:$v, Attn_TensorType:$out, Attn_TensorType:$lse,
     Optional<Attn_TensorType>:$limits, Optional<Attn_TensorType>:$bias, Optional<Attn_TensorType>:$attnMask,
-    Optional<Attn_TensorType>:$alibi, Optional<I64>:$positionOffset, Optional<F32>:$softcap,
+    Optional<Attn_TensorType>:$alibi, Optional<I64>:$positionOffset, Optional<I64>:$windowOffset,
+    Optional<F32>:$softcap,
     F32:$scale, I64:$seqlenQ, I64:$seqlenK, I64:$heads, I64:$headsPerKv, I64:$causalOffset, I64:$writeLse,
     I64Attr:$head_dim, I64Attr:$head_dim_v, Attn_MaskKindAttr:$mask,
     DefaultValuedAttr<Attn_ScoreOperandAttr, "::tilewright::attn::ScoreOperand::None">:$bias_kind,
@@ -73,7 +77,8 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     `q` `(` $q `)` `k` `(` $k `)` `v` `(` $v `)` `out` `(` $out `)` `lse` `(` $lse `)`
     (`limits` `(` $limits^ `:` type($limits) `)`)?
     (`bias` `(` $bias^ `:` type($bias) `)` $bias_kind)? (`attn_mask` `(` $attnMask^ `:` type($attnMask) `)` $mask_kind)?
-    (`alibi` `(` $alibi^ `,` $positionOffset `:` type($alibi) `)`)? (`softcap` `(` $softcap^ `)`)?
+    (`alibi` `(` $alibi^ `,` $positionOffset `:` type($alibi) `)`)? (`window` `(` $windowOffset^ `)`)?
+    (`softcap` `(` $softcap^ `)`)?
     `scale` `(` $scale `)` `seqlens` `(` $seqlenQ `,` $seqlenK `)` `heads` `(` $heads `,` $headsPerKv `)`
     `offset` `(` $causalOffset `)` `write_lse` `(` $writeLse `)`
     `head_dims` `(` $head_dim `,` $head_dim_v `)` `mask` `(` $mask `)` attr-dict

@@ -84,7 +84,7 @@ def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
   let summary = "load a tile from a view";
   let description = [{
     Element (i, j) of the tile is element (indices[0] + i, indices[1] + j) of the view. In a dimension whose `bounds` is
-    true, elements at or past the view's size are not read and become 0, or, with `any_past_end`, any value; where it is
+    true, elements before the view's first (of rows only) and at or past its size are not read and become 0, or, with `any_past_end`, any value; where it is
     false the caller vouches that none is.
 
     Constraints

@@ -1,0 +1,35 @@
+// A window's left edge: keys before the first row's are outside of the views, and partial blocks stand on both sides of
+// the full ones. A CPU has a loop for each kind, a GPU one loop that asks.
+// RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,CPU
+// RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,GPU
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, strided>
+
+// CHECK-LABEL: func.func @window(
+// How many keys there are from the first that any row sees.
+// CHECK: arith.subi %{{.*}}, %{{.*}} : index
+// CHECK: arith.maxsi %{{.*}} : index
+// CHECK: tile.view
+// CPU: scf.for
+// CPU: %[[ROW:.*]] = arith.subi %{{.*}}, %{{.*}} : index
+// CPU: tile.load %{{.*}}[%[[ROW]], %{{.*}}] bounds [true, false]
+// CPU: arith.cmpi sge
+// CPU: arith.select
+// CPU: scf.for
+// CPU: tile.load {{.*}} bounds [false, false]
+// CPU: scf.for
+// CPU: tile.load {{.*}} bounds [true, false]
+// GPU: scf.for
+// GPU: arith.cmpi sge, %{{.*}} : index
+// GPU: arith.cmpi slt, %{{.*}} : index
+// GPU: %[[PARTIAL:.*]] = arith.ori
+// GPU: scf.if %[[PARTIAL]]
+// GPU-NOT: scf.for
+// CHECK: return
+func.func @window(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %wo: i64, %scale: f32, %sq: i64, %sk: i64, %h: i64,
+                  %hpk: i64, %o: i64, %w: i64) attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) window(%wo) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(32, 16) mask(causal) : !t, !t, !t, !t, !lse
+  return
+}
