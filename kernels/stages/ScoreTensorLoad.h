@@ -19,13 +19,8 @@ public:
   mlir::Value load(ProgramContext &context, const ScoreTile &tile);
 
 private:
-  bool isBool() const {
-    return kind_ == attn::ScoreOperand::VectorBool || kind_ == attn::ScoreOperand::MatrixBool;
-  }
-  bool isVector() const {
-    return kind_ == attn::ScoreOperand::Vector || kind_ == attn::ScoreOperand::VectorF32 ||
-           kind_ == attn::ScoreOperand::VectorBool;
-  }
+  bool isBool() const { return attn::isBool(kind_); }
+  bool isVector() const { return attn::isVector(kind_); }
 
   TensorArg tensor_;
   attn::ScoreOperand kind_;

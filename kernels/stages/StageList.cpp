@@ -57,10 +57,6 @@ static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {
   llvm_unreachable("mask kind without a stage");
 }
 
-static bool isBool(attn::ScoreOperand kind) {
-  return kind == attn::ScoreOperand::VectorBool || kind == attn::ScoreOperand::MatrixBool;
-}
-
 StageList kernels::makeStages(const ForwardProgram &program) {
   const ForwardFeatures &features = program.features;
   StageList list;
@@ -75,7 +71,7 @@ StageList kernels::makeStages(const ForwardProgram &program) {
   if (features.bias != attn::ScoreOperand::None) {
     list.stages.push_back(makeAddedTensor("bias", program.bias, features.bias));
   }
-  if (isBool(features.attnMask)) {
+  if (attn::isBool(features.attnMask)) {
     list.stages.push_back(makeBoolMask(program.attnMask, features.attnMask));
   } else if (features.attnMask != attn::ScoreOperand::None) {
     list.stages.push_back(makeAddedTensor("attn_mask", program.attnMask, features.attnMask));

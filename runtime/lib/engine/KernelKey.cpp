@@ -64,10 +64,6 @@ std::string gpuTargetText(uint16_t sm) { return std::string(kGpuFamily) + gpuTar
 
 std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
 
-bool isBool(attn::ScoreOperand kind) {
-  return kind == attn::ScoreOperand::VectorBool || kind == attn::ScoreOperand::MatrixBool;
-}
-
 /// One spelling of a tensor that joins the scores, and of how its rows are aligned.
 void normalizeScoreOperand(const KernelKey &key, attn::ScoreOperand &kind, attn::AlignClass &align) {
   if (key.dtype == ElementType::F32 && kind == attn::ScoreOperand::VectorF32) {
@@ -77,7 +73,7 @@ void normalizeScoreOperand(const KernelKey &key, attn::ScoreOperand &kind, attn:
     kind = attn::ScoreOperand::Matrix;
   }
   // Bools are read one by one, and on a CPU an element's own alignment is enough for vectors.
-  const bool narrow = key.sm == 0 || isBool(kind);
+  const bool narrow = key.sm == 0 || attn::isBool(kind);
   if (kind == attn::ScoreOperand::None || (narrow && align != attn::AlignClass::Strided)) {
     align = attn::AlignClass::Bytes2;
   }
@@ -267,7 +263,7 @@ void parseScoreOperand(Fields &fields, std::string_view name, bool mayBeBool, at
   const std::string_view second = text->substr(std::min(colon + 1, text->size()));
   auto parsedKind = attn::symbolizeScoreOperand(llvm::StringRef(first.data(), first.size()));
   auto parsedAlign = attn::symbolizeAlignClass(llvm::StringRef(second.data(), second.size()));
-  if (!parsedKind || *parsedKind == attn::ScoreOperand::None || !parsedAlign || (isBool(*parsedKind) && !mayBeBool)) {
+  if (!parsedKind || *parsedKind == attn::ScoreOperand::None || !parsedAlign || (attn::isBool(*parsedKind) && !mayBeBool)) {
     badField(name, *text, allowed);
   }
   kind = *parsedKind;

@@ -31,7 +31,7 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
   }
   int64_t slabs = slabsOf(type.getDimSize(0));
   int64_t groups = rank2 ? groupsOf(type.getDimSize(1)) : 0;
-  size_t count = rank2 ? slabs * groups * 4 : slabs * 2;
+  size_t count = countOf(type);
   SmallVector<Value> elements;
 
   if (auto constant = dyn_cast<arith::ConstantOp>(op)) {

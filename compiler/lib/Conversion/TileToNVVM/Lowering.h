@@ -59,8 +59,8 @@ private:
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
   /// What this thread holds of tiles, and scalars, in order.
   llvm::SmallVector<mlir::Value> elementsOf(mlir::ValueRange values);
-  /// The reverse, for values of the shapes of `like`, whose fragments exist.
-  void bind(mlir::ValueRange olds, mlir::ValueRange like, mlir::ValueRange elements);
+  /// The reverse; 16-bit tiles, which are packed, are not carried.
+  void bind(mlir::ValueRange olds, mlir::ValueRange elements);
 
   //===- Fragments.cpp: elementwise work, rows, global memory of fragments ----------------------------------------===//
   mlir::LogicalResult lowerElementwise(mlir::Operation &op);
@@ -120,6 +120,11 @@ private:
   /// First of the two columns of group `group` that this thread holds: i32.
   mlir::Value colOf(int64_t group);
   int64_t slabsOf(int64_t rows) const { return rows / (16 * warps); }
+  /// Elements of a tile that a thread holds, where they are not packed.
+  size_t countOf(mlir::RankedTensorType tile) const {
+    int64_t slabs = slabsOf(tile.getDimSize(0));
+    return static_cast<size_t>(tile.getRank() == 2 ? slabs * groupsOf(tile.getDimSize(1)) * 4 : slabs * 2);
+  }
   static int64_t groupsOf(int64_t cols) { return (cols + 7) / 8; }
   void ifThen(mlir::Value condition, llvm::function_ref<void()> body);
   int64_t threads() const { return 32 * warps; }

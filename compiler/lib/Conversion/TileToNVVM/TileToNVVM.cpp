@@ -173,14 +173,15 @@ SmallVector<Value> FunctionLowering::elementsOf(ValueRange values) {
   return elements;
 }
 
-void FunctionLowering::bind(ValueRange olds, ValueRange like, ValueRange elements) {
+void FunctionLowering::bind(ValueRange olds, ValueRange elements) {
   size_t next = 0;
-  for (auto [old, model] : llvm::zip(olds, like)) {
-    if (!isTile(old)) {
+  for (Value old : olds) {
+    auto tile = dyn_cast<RankedTensorType>(old.getType());
+    if (!tile) {
       scalars.map(old, elements[next++]);
       continue;
     }
-    ValueRange part = elements.slice(next, fragmentOf(model).size());
+    ValueRange part = elements.slice(next, countOf(tile));
     next += part.size();
     fragments[old] = Fragment{SmallVector<Value>(part), false};
   }
@@ -193,7 +194,7 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(newLoop.getBody());
     scalars.map(op.getInductionVar(), newLoop.getInductionVar());
-    bind(op.getRegionIterArgs(), op.getInitArgs(), newLoop.getRegionIterArgs());
+    bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
     if (failed(lowerBlock(*op.getBody()))) {
       return failure();
     }
@@ -202,7 +203,7 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
       scf::YieldOp::create(b, next);
     }
   }
-  bind(op.getResults(), op.getInitArgs(), newLoop.getResults());
+  bind(op.getResults(), newLoop.getResults());
   return success();
 }
 
@@ -216,17 +217,10 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
     ifThen(condition, [&] { status = lowerBlock(*op.thenBlock()); });
     return status;
   }
-  // What is yielded lies in either block; the fragment of the then branch's says how many elements there are.
-  ValueRange model = op.thenYield().getOperands();
   SmallVector<Type> types;
   for (Value result : op.getResults()) {
     auto tile = dyn_cast<RankedTensorType>(result.getType());
-    size_t count = 1;
-    if (tile) {
-      int64_t slabs = slabsOf(tile.getDimSize(0));
-      count = tile.getRank() == 2 ? slabs * groupsOf(tile.getDimSize(1)) * 4 : slabs * 2;
-    }
-    types.append(count, tile ? tile.getElementType() : result.getType());
+    types.append(tile ? countOf(tile) : 1, tile ? tile.getElementType() : result.getType());
   }
   auto newIf = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   {
@@ -239,7 +233,7 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
       scf::YieldOp::create(b, elementsOf(from->getTerminator()->getOperands()));
     }
   }
-  bind(op.getResults(), model, newIf.getResults());
+  bind(op.getResults(), newIf.getResults());
   return success();
 }
 

@@ -66,8 +66,7 @@ struct ForwardFeatures {
 
   /// Scores are the scaled products, but for what is hidden.
   bool onlyScaled() const {
-    const bool added = attnMask != attn::ScoreOperand::None && attnMask != attn::ScoreOperand::VectorBool &&
-                       attnMask != attn::ScoreOperand::MatrixBool;
+    const bool added = attnMask != attn::ScoreOperand::None && !attn::isBool(attnMask);
     return bias == attn::ScoreOperand::None && !added && !alibi && !softcap;
   }
   bool operator==(const ForwardFeatures &) const = default;

@@ -62,13 +62,13 @@ static LogicalResult checkScoreOperand(ForwardOp op, StringRef name, Value tenso
   if (!tensor) {
     return success();
   }
-  bool isBool = kind == ScoreOperand::VectorBool || kind == ScoreOperand::MatrixBool;
+  bool bools = isBool(kind);
   bool isF32 = kind == ScoreOperand::VectorF32 || kind == ScoreOperand::MatrixF32;
-  Type expected = isBool  ? Type(IntegerType::get(op.getContext(), 8))
+  Type expected = bools   ? Type(IntegerType::get(op.getContext(), 8))
                   : isF32 ? Type(Float32Type::get(op.getContext()))
                           : op.getQ().getType().getElementType();
   auto type = cast<attn::TensorType>(tensor.getType());
-  if (type.getRank() != 4 || type.getElementType() != expected || (isBool && !mayBeBool)) {
+  if (type.getRank() != 4 || type.getElementType() != expected || (bools && !mayBeBool)) {
     return op.emitOpError("attn.forward-C6: expected ")
            << name << " of rank 4 and element type " << expected << (mayBeBool ? "" : ", and no bools,") << " for kind "
            << stringifyScoreOperand(kind) << ", got " << type;

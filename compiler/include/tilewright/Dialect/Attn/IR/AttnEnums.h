@@ -15,4 +15,17 @@
 
 #include "tilewright/Dialect/Attn/IR/AttnEnums.h.inc"
 
+namespace tilewright::attn {
+
+/// The kinds that hold bools, one byte each.
+constexpr bool isBool(ScoreOperand kind) {
+  return kind == ScoreOperand::VectorBool || kind == ScoreOperand::MatrixBool;
+}
+/// The kinds with one row for all queries.
+constexpr bool isVector(ScoreOperand kind) {
+  return kind == ScoreOperand::Vector || kind == ScoreOperand::VectorF32 || kind == ScoreOperand::VectorBool;
+}
+
+} // namespace tilewright::attn
+
 #endif // TILEWRIGHT_DIALECT_ATTN_IR_ATTNENUMS_H
