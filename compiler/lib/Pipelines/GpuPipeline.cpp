@@ -16,7 +16,10 @@ using namespace tilewright;
 
 void tilewright::addGpuScheduleStage(OpPassManager &pm) {
   pm.addNestedPass<func::FuncOp>(tile::createTileApplySchedule());
+  // Each kernel has loads for one of the two: by its target's family.
   pm.addNestedPass<func::FuncOp>(tile::createTileStageLoads());
+  pm.addNestedPass<func::FuncOp>(tile::createTileSpecializeWarps());
+  pm.addNestedPass<func::FuncOp>(tile::createTileOverlapProducts());
 }
 
 void tilewright::addNvvmStage(OpPassManager &pm) {

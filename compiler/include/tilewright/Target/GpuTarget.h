@@ -71,6 +71,18 @@ constexpr int64_t gpuSharedColumns(int64_t cols) { return (cols + 15) / 16 * 16;
 /// Bytes from row to row of such a tile: nothing is padded, rows are swizzled (TileToNVVM/Lowering.h).
 constexpr int64_t gpuSharedPitch(int64_t cols) { return gpuSharedColumns(cols) * 2; }
 
+/// Columns of 16-bit elements that one TMA copy of the sm_90a family takes of each row: 128 bytes, its widest swizzle.
+inline constexpr int64_t kTmaBoxColumns = 64;
+
+/// Bytes that a row takes in shared memory in that family: whole boxes, the last one filled up with zeros.
+constexpr int64_t gpuBoxedPitch(int64_t cols) { return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns * kTmaBoxColumns * 2; }
+
+/// Bytes of a ring's barriers: one that says full and one that says empty for each buffer.
+constexpr int64_t gpuRingBarrierBytes(int64_t stages) { return 16 * stages; }
+
+/// Threads of a block: `warps` share tiles, and where they have roles (the sm_90a family) a warpgroup more produces.
+constexpr int64_t gpuBlockThreads(int64_t warps, bool roles) { return 32 * warps + (roles ? 128 : 0); }
+
 } // namespace tilewright
 
 #endif // TILEWRIGHT_TARGET_GPUTARGET_H

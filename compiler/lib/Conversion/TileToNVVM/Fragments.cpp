@@ -428,6 +428,9 @@ void FunctionLowering::storeRows(tile::StoreOp op, tile::ViewOp view) {
   const SharedBuffer buffer = sharedBuffers.find(op.getThrough())->second;
   int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
   Value laneByte = arith::MulIOp::create(b, laneCol, i32(2));
+  if (roles) {
+    warpgroupBarrier(); // a warpgroup's products read all of its rows
+  }
   for (int64_t slab = 0; slab < slabs; ++slab) {
     for (int64_t half = 0; half < 2; ++half) {
       Value row = rowOf(slab, half);

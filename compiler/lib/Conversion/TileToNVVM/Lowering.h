@@ -13,6 +13,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "tilewright/Target/GpuTarget.h"
 #include "llvm/ADT/bit.h"
 
 namespace tilewright::tile2nvvm {
@@ -36,18 +37,30 @@ struct SharedBuffer {
   int64_t paddedCols = 0; ///< columns rounded up to 16: what a matrix instruction may touch
   int64_t pitch = 0;      ///< bytes from row to row
   mlir::Value slotBytes;  ///< i32: where the slot of a ring starts; null for one buffer
+  /// Of a ring that TMA fills (WarpRoles.cpp): boxes of 64 columns, one after the other; 0 where a row is in one piece.
+  int64_t boxBytes = 0;
+  int64_t stages = 1;
+  int64_t barriers = 0; ///< offset of the ring's full barriers; the empty ones follow
+
+  int64_t boxes() const { return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns; }
+  int64_t bytes() const { return boxBytes == 0 ? rows * pitch : boxes() * boxBytes; } ///< of one buffer
 
   /// t above; at least 1, as rows are multiples of 32 bytes.
   int64_t swizzleBits() const { return std::min<int64_t>(llvm::countr_zero(static_cast<uint64_t>(pitch / 16)), 3); }
 };
+
+/// The pointer arguments of tensors that `tile.fill` copies from, in the order of arguments: the kernel takes a tensor
+/// map for each, behind its other parameters.
+llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
 /// Refuses, with a diagnostic on the operation, what the lowering or LLVM's backend has no code for.
 mlir::LogicalResult verifyProgram(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target);
 
 class FunctionLowering {
 public:
-  FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule)
-      : func(func), warps(schedule.getWarps()), b(func.getLoc(), func.getContext()) {}
+  FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
+      : func(func), warps(schedule.getWarps()), roles(target.getFamily() == tile::kSm90aFamily),
+        b(func.getLoc(), func.getContext()) {}
 
   mlir::LogicalResult run();
 
@@ -59,7 +72,7 @@ private:
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
   /// What this thread holds of tiles, and scalars, in order.
   llvm::SmallVector<mlir::Value> elementsOf(mlir::ValueRange values);
-  /// The reverse; 16-bit tiles, which are packed, are not carried.
+  /// The reverse.
   void bind(mlir::ValueRange olds, mlir::ValueRange elements);
 
   //===- Fragments.cpp: elementwise work, rows, global memory of fragments ----------------------------------------===//
@@ -108,6 +121,26 @@ private:
   };
   mlir::Value matrixAddress(LanePlaces &lanes, int64_t row, int64_t byte);
 
+  //===- WarpRoles.cpp: producer and consumers, rings, products that overlap ----------------------------------------===//
+  mlir::LogicalResult lowerRoles(tile::RolesOp op);
+  mlir::LogicalResult lowerFill(tile::FillOp op);
+  void lowerTake(tile::TakeOp op);
+  void lowerRelease(tile::ReleaseOp op);
+  /// A fill's buffer in its ring, and the parity of the phase in which it arrives: i32.
+  struct RingPosition {
+    mlir::Value slot, parity;
+  };
+  RingPosition positionOf(const SharedBuffer &ring, mlir::Value number);
+  mlir::Value barrierOf(const SharedBuffer &ring, bool empty, mlir::Value slot);
+  void waitBarrier(mlir::Value barrier, mlir::Value parity);
+  void warpgroupBarrier();
+  void startProduct(mlir::Value a, mlir::Value right, mlir::Value accumulator, bool transB, mlir::Value result);
+  void awaitProduct(mlir::Value started, int64_t pending, mlir::Value result);
+  mlir::Value matrixDescriptor(const SharedBuffer &buffer, mlir::Value byte, int64_t boxStride);
+  mlir::Value advance(mlir::Value descriptor, int64_t bytes);
+  void multiply(llvm::SmallVectorImpl<mlir::Value> &acc, bool fromZero, llvm::ArrayRef<mlir::Value> a,
+                mlir::Value descriptor, mlir::Type element, bool transB);
+
   //===- Shared emitters ------------------------------------------------------------------------------------------===//
   mlir::Value i32(int64_t value) { return mlir::arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }
   mlir::Value index(int64_t value) { return mlir::arith::ConstantIndexOp::create(b, value); }
@@ -125,18 +158,25 @@ private:
     int64_t slabs = slabsOf(tile.getDimSize(0));
     return static_cast<size_t>(tile.getRank() == 2 ? slabs * groupsOf(tile.getDimSize(1)) * 4 : slabs * 2);
   }
+  static bool isPacked(mlir::RankedTensorType tile) {
+    return tile.getRank() == 2 && (tile.getElementType().isF16() || tile.getElementType().isBF16());
+  }
   static int64_t groupsOf(int64_t cols) { return (cols + 7) / 8; }
   void ifThen(mlir::Value condition, llvm::function_ref<void()> body);
   int64_t threads() const { return 32 * warps; }
 
   mlir::func::FuncOp func;
-  int64_t warps;
+  int64_t warps; ///< that share tiles: with roles, the consumers
+  bool roles;    ///< of the sm_90a family
   mlir::ImplicitLocOpBuilder b;
   mlir::Value thread, warp, lane, laneRow, laneCol; ///< i32; laneRow = lane / 4, laneCol = 2 (lane % 4)
   mlir::Value shared;                               ///< base of dynamic shared memory
   mlir::IRMapping scalars;
   llvm::DenseMap<mlir::Value, Fragment> fragments;
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
+  llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
+  llvm::SmallVector<mlir::Value> ringOrder;
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> pendingInputs; ///< of started products: registers they read
   int64_t sharedBytes = 0;
 };
 

@@ -16,7 +16,13 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.paddedCols = gpuSharedColumns(buffer.cols);
   buffer.pitch = gpuSharedPitch(buffer.cols);
   buffer.offset = sharedBytes;
-  sharedBytes += buffer.rows * buffer.pitch * type.getStages();
+  buffer.stages = type.getStages();
+  if (roles) {
+    buffer.boxBytes = buffer.rows * gpuBoxedPitch(kTmaBoxColumns);
+    buffer.pitch = gpuBoxedPitch(kTmaBoxColumns);
+    ringOrder.push_back(op.getBuffer());
+  }
+  sharedBytes += buffer.bytes() * type.getStages();
   sharedBuffers[op.getBuffer()] = buffer;
 }
 
@@ -36,6 +42,11 @@ Value FunctionLowering::swizzleOf(const SharedBuffer &buffer, Value row) {
 
 Value FunctionLowering::placeOf(const SharedBuffer &buffer, Value row, Value byte) {
   Value start = arith::MulIOp::create(b, row, i32(buffer.pitch));
+  if (buffer.boxBytes != 0) {
+    Value box = arith::ShRUIOp::create(b, byte, i32(llvm::Log2_64(buffer.pitch)));
+    start = arith::AddIOp::create(b, start, arith::MulIOp::create(b, box, i32(buffer.boxBytes)));
+    byte = arith::AndIOp::create(b, byte, i32(buffer.pitch - 1));
+  }
   return arith::AddIOp::create(b, start, arith::XOrIOp::create(b, byte, swizzleOf(buffer, row)));
 }
 

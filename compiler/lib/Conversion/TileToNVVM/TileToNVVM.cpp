@@ -49,24 +49,44 @@ LogicalResult FunctionLowering::run() {
     types.push_back(isa<tile::PtrType>(type) ? Type(global) : type);
   }
 
+  SmallVector<BlockArgument> mapped = mappedTensors(func);
+  types.append(mapped.size(), LLVM::LLVMPointerType::get(context));
+
   b.setInsertionPoint(func);
   // Dynamic shared memory: the launch says how much, from the attribute tile.shared_bytes.
   std::string sharedName = (func.getName() + "_shared").str();
   auto sharedGlobal =
       LLVM::GlobalOp::create(b, LLVM::LLVMArrayType::get(b.getI8Type(), 0), /*isConstant=*/false,
-                             LLVM::Linkage::External, sharedName, Attribute(), /*alignment=*/16, /*addrSpace=*/3);
+                             LLVM::Linkage::External, sharedName, Attribute(), /*alignment=*/roles ? 1024 : 16,
+                             /*addrSpace=*/3);
   std::string name = func.getName().str();
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
   auto kernel = LLVM::LLVMFuncOp::create(b, name + "_nvvm", type);
   kernel->setAttr("nvvm.kernel", b.getUnitAttr());
-  kernel->setAttr("nvvm.reqntid", b.getDenseI32ArrayAttr({static_cast<int32_t>(threads())}));
+  const int64_t blockThreads = gpuBlockThreads(warps, roles);
+  kernel->setAttr("nvvm.reqntid", b.getDenseI32ArrayAttr({static_cast<int32_t>(blockThreads)}));
+  if (roles) {
+    kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1)); // without it setmaxnreg has no effect
+  }
+  for (size_t i = types.size() - mapped.size(); i < types.size(); ++i) {
+    auto index = static_cast<unsigned>(i);
+    kernel.setArgAttr(index, "llvm.byval", TypeAttr::get(LLVM::LLVMArrayType::get(b.getI8Type(), 128)));
+    kernel.setArgAttr(index, "llvm.align", b.getI64IntegerAttr(64));
+    kernel.setArgAttr(index, "nvvm.grid_constant", b.getUnitAttr());
+  }
   Block *entry = kernel.addEntryBlock(b);
   b.setInsertionPointToStart(entry);
   for (auto [argument, value] : llvm::zip(old->getArguments(), entry->getArguments())) {
     scalars.map(argument, value);
   }
+  for (auto [tensor, map] : llvm::zip(mapped, entry->getArguments().take_back(mapped.size()))) {
+    tensorMaps[tensor] = map;
+  }
   thread = NVVM::ThreadIdXOp::create(b, b.getI32Type());
   warp = arith::ShRUIOp::create(b, thread, i32(5));
+  if (roles) { // the same in all lanes, and known to be: roles part by it
+    warp = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), warp, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+  }
   lane = arith::AndIOp::create(b, thread, i32(31));
   laneRow = arith::ShRUIOp::create(b, lane, i32(2));
   laneCol = arith::ShLIOp::create(b, arith::AndIOp::create(b, lane, i32(3)), i32(1));
@@ -100,7 +120,34 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return lowerIf(ifOp);
   }
   if (auto dot = dyn_cast<tile::DotOp>(op)) {
-    return lowerDot(dot);
+    if (!roles) {
+      return lowerDot(dot);
+    }
+    startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
+    awaitProduct(dot.getResult(), /*pending=*/0, dot.getResult());
+    return success();
+  }
+  if (auto start = dyn_cast<tile::StartDotOp>(op)) {
+    startProduct(start.getA(), start.getB(), start.getAcc(), start.getTransB(), start.getResult());
+    return success();
+  }
+  if (auto await = dyn_cast<tile::AwaitDotOp>(op)) {
+    awaitProduct(await.getStarted(), static_cast<int64_t>(await.getPending()), await.getResult());
+    return success();
+  }
+  if (auto rolesOp = dyn_cast<tile::RolesOp>(op)) {
+    return lowerRoles(rolesOp);
+  }
+  if (auto fill = dyn_cast<tile::FillOp>(op)) {
+    return lowerFill(fill);
+  }
+  if (auto take = dyn_cast<tile::TakeOp>(op)) {
+    lowerTake(take);
+    return success();
+  }
+  if (auto release = dyn_cast<tile::ReleaseOp>(op)) {
+    lowerRelease(release);
+    return success();
   }
   if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
     return lowerReduce(reduce);
@@ -181,9 +228,10 @@ void FunctionLowering::bind(ValueRange olds, ValueRange elements) {
       scalars.map(old, elements[next++]);
       continue;
     }
-    ValueRange part = elements.slice(next, countOf(tile));
+    const bool packed = isPacked(tile);
+    ValueRange part = elements.slice(next, countOf(tile) / (packed ? 2 : 1));
     next += part.size();
-    fragments[old] = Fragment{SmallVector<Value>(part), false};
+    fragments[old] = Fragment{SmallVector<Value>(part), packed};
   }
 }
 
@@ -220,7 +268,11 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
   SmallVector<Type> types;
   for (Value result : op.getResults()) {
     auto tile = dyn_cast<RankedTensorType>(result.getType());
-    types.append(tile ? countOf(tile) : 1, tile ? tile.getElementType() : result.getType());
+    if (tile && isPacked(tile)) {
+      types.append(countOf(tile) / 2, b.getI32Type());
+    } else {
+      types.append(tile ? countOf(tile) : 1, tile ? tile.getElementType() : result.getType());
+    }
   }
   auto newIf = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   {
@@ -256,7 +308,7 @@ public:
             << tile::kTargetAttr << " (#tile.gpu) and " << tile::kScheduleAttr << " (#tile.gpu_schedule)";
         return signalPassFailure();
       }
-      if (failed(verifyProgram(func, schedule, target)) || failed(FunctionLowering(func, schedule).run())) {
+      if (failed(verifyProgram(func, schedule, target)) || failed(FunctionLowering(func, schedule, target).run())) {
         return signalPassFailure();
       }
     }

@@ -16,11 +16,15 @@ bool isHalf(Type type) { return type.isF16() || type.isBF16(); }
 class ProgramVerifier {
 public:
   ProgramVerifier(func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
-      : func(func), rowUnit(16 * schedule.getWarps()), warps(schedule.getWarps()), sm(target.getSm()) {}
+      : func(func), rowUnit(16 * schedule.getWarps()), warps(schedule.getWarps()), sm(target.getSm()),
+        roles(target.getFamily() == tile::kSm90aFamily) {}
 
   LogicalResult run() {
     if (func.isExternal() || !llvm::hasSingleElement(func.getBody()) || func.getNumResults() != 0) {
       return func.emitOpError("expected a body of one block and no results: a GPU starts it as a kernel");
+    }
+    if (failed(verifyRoles())) {
+      return failure();
     }
     WalkResult result = func.getBody().walk<WalkOrder::PreOrder>([&](Operation *op) {
       return failed(verifyOp(op)) ? WalkResult::interrupt() : WalkResult::advance();
@@ -34,14 +38,21 @@ private:
   LogicalResult verifyDot(tile::DotOp op);
   LogicalResult verifyTruncate(arith::TruncFOp op);
   LogicalResult verifyWord(Operation *op, RankedTensorType tile);
+  LogicalResult verifyRoles();
+  LogicalResult verifyRoleProduct(Operation *op, Value a, Value b, Value acc, bool transA);
   LogicalResult verifySharedBytes();
 
   func::FuncOp func;
   int64_t rowUnit; ///< rows of one slab of every warp
   int64_t warps;
   unsigned sm;
+  bool roles; ///< of the sm_90a family
   int64_t sharedBytes = 0;
 };
+
+bool isRoleOp(Operation *op) {
+  return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp>(op);
+}
 
 /// Operations that the conversion, and the passes behind it, have code for.
 bool isKnown(Operation *op) {
@@ -52,7 +63,8 @@ bool isKnown(Operation *op) {
          isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
              tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
-             tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
+             tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
+         isRoleOp(op);
 }
 
 /// A value that `op` defines, as a result or as a block's argument.
@@ -67,7 +79,8 @@ LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
              << rowUnit << ", 16 for each of " << warps << " warps, got " << tile;
     }
     Type element = tile.getElementType();
-    if (isHalf(element) && !isa<arith::TruncFOp, tile::LoadOp>(op)) {
+    const bool carried = roles && tile.getRank() == 2 && isa<scf::ForOp, scf::IfOp>(op);
+    if (isHalf(element) && !isa<arith::TruncFOp, tile::LoadOp>(op) && !carried) {
       return op->emitOpError("expected 16-bit floats to come from arith.truncf or tile.load, got ") << tile;
     }
     if (element.isInteger(8) && (isa<tile::LoadOp>(op) || op->hasTrait<OpTrait::ConstantLike>())) {
@@ -79,7 +92,7 @@ LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
     return success();
   }
   if (isa<tile::ViewType, tile::SharedType>(type)) {
-    if (!isa<tile::ViewOp, tile::AllocSharedOp, tile::SlotOp>(op)) {
+    if (!isa<tile::ViewOp, tile::AllocSharedOp, tile::SlotOp, tile::TakeOp>(op)) {
       return op->emitOpError("expected views and buffers to be used where they are made, got one of ") << type;
     }
     return success();
@@ -153,7 +166,8 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
     }
   }
   // Packed fragments hold half as many registers as others: nothing may take them for those.
-  if (!isa<tile::DotOp, tile::StoreOp, arith::ExtFOp>(op)) {
+  const bool carries = roles && isa<scf::ForOp, scf::YieldOp>(op);
+  if (!isa<tile::DotOp, tile::StartDotOp, tile::StoreOp, arith::ExtFOp>(op) && !carries) {
     for (Type type : op->getOperandTypes()) {
       auto tile = dyn_cast<RankedTensorType>(type);
       if (tile && isHalf(tile.getElementType())) {
@@ -162,7 +176,10 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
     }
   }
   if (auto dot = dyn_cast<tile::DotOp>(op)) {
-    return verifyDot(dot);
+    return roles ? verifyRoleProduct(op, dot.getA(), dot.getB(), dot.getAcc(), dot.getTransA()) : verifyDot(dot);
+  }
+  if (auto dot = dyn_cast<tile::StartDotOp>(op)) {
+    return verifyRoleProduct(op, dot.getA(), dot.getB(), dot.getAcc(), /*transA=*/false);
   }
   if (auto truncate = dyn_cast<arith::TruncFOp>(op)) {
     return verifyTruncate(truncate);
@@ -175,7 +192,59 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
   }
   if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
     tile::SharedType type = alloc.getBuffer().getType();
-    sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols());
+    if (!roles) {
+      sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols());
+      return success();
+    }
+    if (type.getRows() % 8 != 0 || type.getRows() > 256 || !isHalf(type.getElementType())) {
+      return op->emitOpError("expected at most 256 rows, a multiple of 8, of f16 or bf16, which TMA copies at once, got ")
+             << type;
+    }
+    sharedBytes += type.getStages() * type.getRows() * gpuBoxedPitch(type.getCols()) + gpuRingBarrierBytes(type.getStages());
+  }
+  return success();
+}
+
+/// With roles: one tile.roles, in the function's block, and rings; without: none of those.
+LogicalResult ProgramVerifier::verifyRoles() {
+  int64_t found = 0;
+  Operation *wrong = nullptr;
+  func.walk([&](Operation *op) {
+    found += isa<tile::RolesOp>(op);
+    const bool known = roles ? !isa<tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::SlotOp>(op)
+                             : !isRoleOp(op);
+    wrong = known || wrong ? wrong : op;
+  });
+  if (wrong) {
+    return wrong->emitOpError("is of another instruction family than the kernel's target ")
+           << (roles ? tile::kSm90aFamily : tile::kSm80Family);
+  }
+  if (!roles) {
+    return success();
+  }
+  if (found != 1 || func.getBody().front().getOps<tile::RolesOp>().empty()) {
+    return func.emitOpError("expected one tile.roles in its block, got ") << found << ": run tile-specialize-warps first";
+  }
+  if (warps != 8 && warps != 12) {
+    return func.emitOpError("expected 8 or 12 consumer warps, two or three warpgroups, got ") << warps;
+  }
+  return success();
+}
+
+/// One wgmma serves a warpgroup's 64 rows and all columns.
+LogicalResult ProgramVerifier::verifyRoleProduct(Operation *op, Value a, Value b, Value acc, bool transA) {
+  auto type = cast<RankedTensorType>(acc.getType());
+  auto right = dyn_cast<tile::SharedType>(b.getType());
+  if (transA || !right) {
+    return op->emitOpError("expected b in shared memory and a not transposed: run tile-specialize-warps first");
+  }
+  if (type.getDimSize(0) != 16 * warps || type.getDimSize(1) % 8 != 0 || type.getDimSize(1) > 256) {
+    return op->emitOpError("expected 64 rows for each of ")
+           << warps / 4 << " warpgroups and at most 256 columns, a multiple of 8, got " << type;
+  }
+  auto left = dyn_cast<RankedTensorType>(a.getType());
+  if (left && (left.getDimSize(1) % 16 != 0 || right.getRows() % 16 != 0)) {
+    return op->emitOpError("expected a to have a multiple of 16 columns where it is held in registers, got ") << left;
   }
   return success();
 }

@@ -145,8 +145,12 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
 }
 
 LogicalResult GpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef family, unsigned sm) {
-  if (family != "sm_80") {
-    return emitError() << "expected sm_80, got \"" << family << "\"";
+  if (family != kSm80Family && family != kSm90aFamily) {
+    return emitError() << "expected " << kSm80Family << " or " << kSm90aFamily << ", got \"" << family << "\"";
+  }
+  if (family == kSm90aFamily && sm != 90 && sm != kPtxOnlySm) {
+    return emitError() << "expected SM 90 or " << kPtxOnlySm << " (PTX only) with the family " << kSm90aFamily
+                       << ", whose code no other GPU runs, got " << sm;
   }
   if (sm != kPtxOnlySm && !findGpuTarget(sm)) {
     InFlightDiagnostic error = emitError() << "expected an SM among ";

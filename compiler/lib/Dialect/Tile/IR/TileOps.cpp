@@ -82,22 +82,37 @@ static RankedTensorType operandType(Type type) {
   return cast<RankedTensorType>(type);
 }
 
-LogicalResult DotOp::verify() {
-  RankedTensorType a = operandType(getA().getType());
-  RankedTensorType b = operandType(getB().getType());
-  auto acc = cast<RankedTensorType>(getAcc().getType());
+/// (M x K) (K x N) -> (M x N), of one element type.
+static LogicalResult verifyProduct(Operation *op, StringRef constraint, Type left, Type right, Type accumulator,
+                                   bool transA, bool transB) {
+  RankedTensorType a = operandType(left);
+  RankedTensorType b = operandType(right);
+  auto acc = cast<RankedTensorType>(accumulator);
   if (a.getRank() != 2 || b.getRank() != 2 || acc.getRank() != 2 || a.getElementType() != b.getElementType()) {
-    return emitOpError("tile.dot-C1: expected rank-2 operands, a and b of one element type, got ")
-           << a << ", " << b << " and " << acc;
+    return op->emitOpError(constraint) << ": expected rank-2 operands, a and b of one element type, got "
+                                       << a << ", " << b << " and " << acc;
   }
-  int64_t m = a.getDimSize(getTransA() ? 1 : 0), ka = a.getDimSize(getTransA() ? 0 : 1);
-  int64_t kb = b.getDimSize(getTransB() ? 1 : 0), n = b.getDimSize(getTransB() ? 0 : 1);
+  int64_t m = a.getDimSize(transA ? 1 : 0), ka = a.getDimSize(transA ? 0 : 1);
+  int64_t kb = b.getDimSize(transB ? 1 : 0), n = b.getDimSize(transB ? 0 : 1);
   if (ka != kb || acc.getDimSize(0) != m || acc.getDimSize(1) != n) {
-    return emitOpError("tile.dot-C1: expected (M x K) (K x N) -> (M x N), got (")
-           << m << " x " << ka << ") (" << kb << " x " << n << ") -> (" << acc.getDimSize(0) << " x "
-           << acc.getDimSize(1) << ")";
+    return op->emitOpError(constraint) << ": expected (M x K) (K x N) -> (M x N), got ("
+                                       << m << " x " << ka << ") (" << kb << " x " << n << ") -> ("
+                                       << acc.getDimSize(0) << " x " << acc.getDimSize(1) << ")";
   }
   return success();
+}
+
+LogicalResult DotOp::verify() {
+  return verifyProduct(*this, "tile.dot-C1", getA().getType(), getB().getType(), getAcc().getType(), getTransA(),
+                       getTransB());
+}
+
+LogicalResult StartDotOp::verify() {
+  if (!getResult().hasOneUse() || !isa<AwaitDotOp>(*getResult().user_begin())) {
+    return emitOpError("tile.start_dot-C2: expected tile.await_dot to be what reads the result, and nothing else");
+  }
+  return verifyProduct(*this, "tile.start_dot-C1", getA().getType(), getB().getType(), getAcc().getType(),
+                       /*transA=*/false, getTransB());
 }
 
 LogicalResult TransposeOp::verify() {
@@ -231,13 +246,23 @@ LogicalResult FusedOp::verify() {
   return success();
 }
 
-LogicalResult SlotOp::verify() {
-  SharedType ring = getRing().getType();
-  auto expected = SharedType::get(getContext(), ring.getRows(), ring.getCols(), ring.getElementType(), 1);
-  if (getBuffer().getType() != expected) {
-    return emitOpError("tile.slot-C1: expected ") << expected << ", got " << getBuffer().getType();
+/// The result is one buffer of the ring.
+template <typename Op> static LogicalResult verifySlot(Op op, StringRef constraint) {
+  SharedType ring = op.getRing().getType();
+  auto expected = SharedType::get(op.getContext(), ring.getRows(), ring.getCols(), ring.getElementType(), 1);
+  if (op.getBuffer().getType() != expected) {
+    return op.emitOpError(constraint) << ": expected " << expected << ", got " << op.getBuffer().getType();
   }
   return success();
+}
+
+LogicalResult SlotOp::verify() { return verifySlot(*this, "tile.slot-C1"); }
+LogicalResult TakeOp::verify() { return verifySlot(*this, "tile.take-C1"); }
+
+LogicalResult FillOp::verify() {
+  SharedType ring = getRing().getType();
+  auto tile = RankedTensorType::get({ring.getRows(), ring.getCols()}, ring.getElementType());
+  return verifyAccess(*this, "tile.fill-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }
 
 LogicalResult AwaitLoadsOp::verify() {

@@ -2,13 +2,10 @@
 //
 // tile-stage-loads: operands of products come through shared memory, copied while the step before computes. See
 // Passes.td.
-#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "BlockLoads.h"
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/IRMapping.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace tilewright::tile {
 #define GEN_PASS_DEF_TILESTAGELOADS
@@ -21,21 +18,6 @@ using namespace mlir;
 using namespace tilewright::tile;
 
 namespace {
-
-bool feedsDots(LoadOp load) {
-  return !load->use_empty() &&
-         llvm::all_of(load->getUsers(), [](Operation *user) { return isa<DotOp>(user); });
-}
-
-SmallVector<LoadOp> stagedLoads(Block &block) {
-  SmallVector<LoadOp> loads;
-  for (auto load : block.getOps<LoadOp>()) {
-    if (feedsDots(load)) {
-      loads.push_back(load);
-    }
-  }
-  return loads;
-}
 
 /// Loops over consecutive parts of one range, each with the same loads.
 struct Chain {
@@ -58,7 +40,7 @@ public:
     SmallVector<Chain> chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
-        if (failed(checkBody(loop))) {
+        if (failed(checkStagedLoads(loop))) {
           return failure();
         }
       }
@@ -74,33 +56,6 @@ public:
   }
 
 private:
-  /// Copies of a block are started in another iteration, so their addresses must follow from the iteration's number.
-  LogicalResult checkBody(scf::ForOp loop) {
-    for (LoadOp load : stagedLoads(*loop.getBody())) {
-      if (load.getView().getParentBlock() == loop.getBody()) {
-        return load.emitOpError("expected the view of a product's operand to be made outside the loop");
-      }
-      if (llvm::any_of(load->getUsers(), [&](Operation *user) { return user->getBlock() != loop.getBody(); })) {
-        return load.emitOpError("expected the products that read it in the same block");
-      }
-      for (Value index : load.getIndices()) {
-        if (!canRecompute(index, loop)) {
-          return load.emitOpError("expected its indices to be computed from the loop's number, without side effects");
-        }
-      }
-    }
-    return success();
-  }
-
-  static bool canRecompute(Value value, scf::ForOp loop) {
-    if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
-      return true;
-    }
-    Operation *def = value.getDefiningOp();
-    return def && def->getNumResults() == 1 && isPure(def) &&
-           llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
-  }
-
   Value makeBuffer(LoadOp load, int64_t stages = 1) {
     auto type = cast<RankedTensorType>(load.getTile().getType());
     OpBuilder::InsertionGuard guard(b);
@@ -174,21 +129,9 @@ private:
     mapping.map(loop.getInductionVar(), index);
     SmallVector<Value> indices;
     for (Value old : load.getIndices()) {
-      indices.push_back(recompute(old, loop, mapping));
+      indices.push_back(recompute(b, old, loop, mapping));
     }
     AsyncLoadOp::create(b, load.getView(), indices, bounds, buffer);
-  }
-
-  /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
-  Value recompute(Value value, scf::ForOp loop, IRMapping &mapping) {
-    if (mapping.contains(value) || value.getParentBlock() != loop.getBody()) {
-      return mapping.lookupOrDefault(value);
-    }
-    Operation *def = value.getDefiningOp();
-    for (Value operand : def->getOperands()) {
-      mapping.map(operand, recompute(operand, loop, mapping));
-    }
-    return b.clone(*def, mapping)->getResult(0);
   }
 
   void stageChain(Chain &chain) {
@@ -301,7 +244,8 @@ private:
 class TileStageLoadsPass : public tilewright::tile::impl::TileStageLoadsBase<TileStageLoadsPass> {
 public:
   void runOnOperation() override {
-    if (!getOperation()->hasAttr(kKernelAttr)) {
+    auto target = getOperation()->getAttrOfType<GpuTargetAttr>(kTargetAttr);
+    if (!getOperation()->hasAttr(kKernelAttr) || (target && target.getFamily() == kSm90aFamily)) {
       return;
     }
     auto schedule = getOperation()->getAttrOfType<GpuScheduleAttr>(kScheduleAttr);

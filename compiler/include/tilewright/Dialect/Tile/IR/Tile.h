@@ -35,6 +35,10 @@ inline constexpr llvm::StringLiteral kTargetAttr = "tile.target";        ///< Cp
 inline constexpr llvm::StringLiteral kScratchAttr = "tile.scratch_bytes"; ///< i64: scratch a running program needs
 inline constexpr llvm::StringLiteral kSharedAttr = "tile.shared_bytes";   ///< i64: dynamic shared memory of a block
 
+/// Instruction families of a GpuTargetAttr.
+inline constexpr llvm::StringLiteral kSm80Family = "sm_80";   ///< mma.sync and cp.async: every GPU from Ampere on
+inline constexpr llvm::StringLiteral kSm90aFamily = "sm_90a"; ///< wgmma and TMA: Hopper only
+
 /// Constants, splats, index tiles and broadcasts: `tile.fused` repeats them wherever they are read.
 bool isRepeatable(mlir::Operation *op);
 /// The shape that a load, a store, an elementwise operation or a reduction runs over; empty for any other operation.

@@ -116,7 +116,8 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
   let description = [{
     `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of `warps`
     warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of `stages` buffers
-    each. On a function it is the attribute `tile.schedule`.
+    each. In the family `sm_90a` these are the consumers' warps, four for each 64 rows, and four more produce. On a
+    function it is the attribute `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2>`
   }];
@@ -129,8 +130,8 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
 def Tile_GpuTargetAttr : Tile_Attr<"GpuTarget", "gpu"> {
   let summary = "a GPU target: the instruction family that code is generated for";
   let description = [{
-    `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes; `sm` is the one that machine
-    code is assembled for, one of the table in `tilewright/Target/GpuTarget.h`, which bounds a block's shared memory;
+    `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes; `sm_90a`: wgmma, TMA and
+    warps with roles, which SM 90 alone executes. `sm` is the one that machine code is assembled for, one of the table in `tilewright/Target/GpuTarget.h`, which bounds a block's shared memory;
     65535 stands for PTX that a driver assembles. On a function it is the attribute `tile.target`.
 
     Example: `#tile.gpu<"sm_80", sm 90>`

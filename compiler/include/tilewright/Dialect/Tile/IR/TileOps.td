@@ -433,4 +433,6 @@ def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<[
   let assemblyFormat = "attr-dict ($results^ `:` type($results))?";
 }
 
+include "tilewright/Dialect/Tile/IR/TileRoleOps.td"
+
 #endif // TILEWRIGHT_DIALECT_TILE_IR_TILEOPS

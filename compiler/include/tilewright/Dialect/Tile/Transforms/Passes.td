@@ -58,7 +58,8 @@ def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
 
     A store of a rank-2 tile after the loops goes through a buffer of a load ahead of them, if one is large enough.
 
-    Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Bit-preserving.
+    Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Leaves kernels of the family `sm_90a` alone:
+    `tile-specialize-warps` is for them. Bit-preserving.
 
     Example: in a loop over %j, `%k = tile.load %v[%row, %zero]; %s = tile.dot %q, %k, %c trans_b` becomes
     ```mlir
@@ -73,6 +74,62 @@ def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
   let statistics = [Statistic<"numStaged", "loads", "Number of loads staged">];
+}
+
+def TileSpecializeWarps : Pass<"tile-specialize-warps", "::mlir::func::FuncOp"> {
+  let summary = "Part a program into a producer that copies and consumers that compute (sm_90a)";
+  let description = [{
+    Every `tile.load` that feeds a product becomes a ring in shared memory: with one buffer if it stands ahead of the
+    loop over blocks, with as many as the schedule has stages inside it. A `tile.roles` holds the producer, which fills
+    the rings in the order in which they are read, and the consumers, which take a buffer where the load stood and
+    release it behind the last product that reads it. All other work on tiles moves to the consumers; scalars stay ahead
+    and are computed by both. A store of a rank-2 tile after the loop goes through a buffer that was filled ahead of it,
+    if one is large enough.
+
+    Refused with a message: what `tile-stage-loads` refuses, more than one loop over blocks, and one whose step is not 1.
+
+    Runs after `tile-apply-schedule`, on kernels whose target is of the family `sm_90a`. Bit-preserving.
+
+    Example: in a loop over %j, `%k = tile.load %v[%row, %zero]; %s = tile.dot %q, %k, %c trans_b` becomes
+    ```mlir
+    tile.roles producer {
+      scf.for %j = ... { tile.fill %v[%row, %zero] bounds [true, false] into %ring[%n] }
+    } consumer {
+      scf.for %j = ... {
+        %k = tile.take %ring[%n]
+        %s = tile.dot %q, %k, %c trans_b
+        tile.release %ring[%n]
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numRings", "rings", "Number of rings made">];
+}
+
+def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> {
+  let summary = "Run a block's last product beside the next block's softmax (sm_90a)";
+  let description = [{
+    In the consumers of `tile.roles`, a loop with two products, scores into zeros and an accumulating one whose left
+    operand is a tile, is rotated by one block: ahead of it stands the first block up to the last product; an iteration
+    starts the scores of its block and the last product of the block before, awaits the scores, computes what follows
+    from them, and only then awaits the other product, rescales the accumulator and rounds the new weights (whose
+    registers the product was reading). Behind the loop the last product of the last block is left. All of it is in an
+    `scf.if`, for ranges may be empty. Loops of another form stay as they are.
+
+    Runs after `tile-specialize-warps`. Bit-preserving: the same operations in another order, but for the rescaling of
+    zeros ahead of the first block, which is left out.
+
+    Example: the body of the rotated loop
+    ```mlir
+    %0 = tile.start_dot %q, %k, %zero trans_b
+    %1 = tile.start_dot %weights_before, %v_before, %acc
+    %s = tile.await_dot %0 pending 1
+    ... softmax of %s ...
+    %sum = tile.await_dot %1
+    %kept = tile.rescale %sum by %alpha
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numLoops", "loops", "Number of loops rotated">];
 }
 
 #endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Operations of programs whose warps have roles (the sm_90a family): a producer fills rings in shared memory, consumers
+// compute from them. Included by TileOps.td.
+#ifndef TILEWRIGHT_DIALECT_TILE_IR_TILEROLEOPS
+#define TILEWRIGHT_DIALECT_TILE_IR_TILEROLEOPS
+
+include "tilewright/Dialect/Tile/IR/TileDialect.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Tile_RolesOp : Tile_Op<"roles", [SingleBlock, NoRegionArguments, NoTerminator, RecursiveMemoryEffects]> {
+  let summary = "what the producer and the consumers of a program do";
+  let description = [{
+    The warps of a program part here: the producer runs one region, all consumers the other, at the same time. They meet
+    in rings only. What stands ahead of the operation is computed by both. Made by `tile-specialize-warps`.
+
+    Example: `tile.roles producer { tile.fill ... } consumer { %k = tile.take ... }`
+  }];
+  let regions = (region SizedRegion<1>:$producer, SizedRegion<1>:$consumer);
+  let assemblyFormat = "`producer` $producer `consumer` $consumer attr-dict";
+}
+
+def Tile_FillOp : Tile_Op<"fill", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "let a tile of a view be copied into a ring, when there is room (producer)";
+  let description = [{
+    Fill `number` of a ring, counted from 0, goes to its buffer `number mod stages`: the producer waits until the
+    consumers have released fill `number - stages`, starts the copy and goes on. Reads what `tile.load` would read,
+    zeros past the view's size included, where a target's copies may take the tensor's end for the view's: who makes the
+    kernel's tensor maps sees to it that they are the same.
+
+    Constraints
+    - `tile.fill-C1`: as `tile.load-C1`, on a rank-2 view; the tile is one buffer of the ring.
+
+    Example:
+    ```mlir
+    tile.fill %v[%row, %zero] bounds [true, false] into %ring[%n]
+      : !tile.view<2 x bf16, unit 16>, !tile.shared<128 x 64 x bf16, stages 2>
+    ```
+  }];
+  let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
+                       Tile_SharedType:$ring, Index:$number);
+  let assemblyFormat = [{
+    $view `[` $indices `]` `bounds` $bounds `into` $ring `[` $number `]` attr-dict `:` type($view) `,` type($ring)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tile_TakeOp : Tile_Op<"take", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "wait for a fill of a ring (consumer)";
+  let description = [{
+    Waits until the copy of fill `number` has arrived and names its buffer, which the consumer may read until it
+    releases it.
+
+    Constraints
+    - `tile.take-C1`: the result is the ring's type with one stage.
+
+    Example: `%k = tile.take %ring[%n] : !tile.shared<128 x 64 x bf16, stages 2> -> !tile.shared<128 x 64 x bf16>`
+  }];
+  let arguments = (ins Tile_SharedType:$ring, Index:$number);
+  let results = (outs Tile_SharedType:$buffer);
+  let assemblyFormat = "$ring `[` $number `]` attr-dict `:` type($ring) `->` type($buffer)";
+  let hasVerifier = 1;
+}
+
+def Tile_ReleaseOp : Tile_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "give a buffer of a ring back to the producer (consumer)";
+  let description = [{
+    This consumer reads fill `number` no more; products that read it have been awaited. When all consumers have said so,
+    the buffer may be filled again. Example: `tile.release %ring[%n] : !tile.shared<128 x 64 x bf16, stages 2>`
+  }];
+  let arguments = (ins Tile_SharedType:$ring, Index:$number);
+  let assemblyFormat = "$ring `[` $number `]` attr-dict `:` type($ring)";
+}
+
+def Tile_StartDotOp : Tile_Op<"start_dot", [MemoryEffects<[MemRead, MemWrite]>, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "start a product whose result is awaited later (consumer)";
+  let description = [{
+    Computes what `tile.dot` does and returns at once. The result, and the registers of `acc` and of an operand that is
+    a tile, are the matrix unit's until `tile.await_dot`, which is the only operation that may read the result. Products
+    finish in the order in which they were started.
+
+    Constraints
+    - `tile.start_dot-C1`: as `tile.dot-C1`; a is not transposed.
+    - `tile.start_dot-C2`: the result has one use, by `tile.await_dot`.
+
+    Example: `%0 = tile.start_dot %q, %k, %zero trans_b : !tile.shared<128 x 64 x bf16>, ... -> tensor<128x128xf32>`
+  }];
+  let arguments = (ins Tile_DotOperand:$a, Tile_DotOperand:$b, Tile_F32Tile:$acc, UnitAttr:$trans_b);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$a `,` $b `,` $acc (`trans_b` $trans_b^)? attr-dict `:` type($a) `,` type($b) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tile_AwaitDotOp : Tile_Op<"await_dot", [MemoryEffects<[MemRead, MemWrite]>, AllTypesMatch<["started", "result"]>]> {
+  let summary = "the result of a started product (consumer)";
+  let description = [{
+    Waits until all started products but the last `pending` have finished, `started` among them.
+
+    Example: `%s = tile.await_dot %0 pending 1 : tensor<128x128xf32>`
+  }];
+  let arguments = (ins Tile_F32Tile:$started, DefaultValuedAttr<I64Attr, "0">:$pending);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$started (`pending` $pending^)? attr-dict `:` type($result)";
+}
+
+#endif // TILEWRIGHT_DIALECT_TILE_IR_TILEROLEOPS

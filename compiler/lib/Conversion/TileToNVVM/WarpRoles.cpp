@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Programs whose warps have roles (the sm_90a family): TMA fills rings that mbarriers guard, wgmma multiplies from
+// them. The producer is the block's last warpgroup, so that consumers' threads are numbered from 0.
+//
+// A ring's buffer is one box after the other, each of all rows by 64 columns (128 bytes), which is what one TMA copy
+// with 128-byte swizzle writes and wgmma's descriptors describe. Columns past the tile's are zeros that TMA fills in.
+#include "Lowering.h"
+#include "tilewright/Target/GpuTarget.h"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::tile2nvvm;
+
+namespace {
+
+constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
+constexpr int64_t kWarpgroup = 128;               ///< threads
+
+/// Registers that a thread of each role has while it computes. A block starts with as many for each; together they are
+/// what a block of three or four warpgroups is given.
+struct RoleRegisters {
+  uint32_t producer, consumer;
+};
+RoleRegisters registersOf(int64_t groups) { return groups == 2 ? RoleRegisters{24, 240} : RoleRegisters{32, 160}; }
+
+/// A tensor's block in the terms of its tensor map: the kernel's pointer argument, and a coordinate in each dimension.
+struct TensorPlace {
+  BlockArgument base;
+  std::array<Value, 4> coordinates; ///< null: 0
+};
+
+/// The argument that `stride` is, as it came or cast to index.
+BlockArgument strideArgument(Value stride) {
+  if (auto cast = stride.getDefiningOp<arith::IndexCastOp>()) {
+    stride = cast.getIn();
+  }
+  return dyn_cast<BlockArgument>(stride);
+}
+
+/// Reads a view's address as coordinates: an argument's strides follow its pointer, and the offset is a sum of
+/// coordinates times strides.
+class PlaceReader {
+public:
+  PlaceReader(tile::ViewOp view, ImplicitLocOpBuilder &b) : view(view), b(b) {}
+
+  FailureOr<TensorPlace> read(unsigned &rowDim) {
+    place.base = dyn_cast<BlockArgument>(view.getBase());
+    if (!place.base) {
+      return view.emitOpError("expected its pointer to be an argument: TMA copies what a tensor map describes");
+    }
+    std::optional<unsigned> row = dimensionOf(view.getStrides()[0]);
+    if (!row || *row == 3 || failed(readTerm(view.getOffset()))) {
+      return view.emitOpError("expected an offset of coordinates times the tensor's strides, and rows along one of its "
+                              "dimensions: TMA copies what a tensor map describes");
+    }
+    rowDim = *row;
+    return place;
+  }
+
+private:
+  std::optional<unsigned> dimensionOf(Value stride) {
+    BlockArgument argument = strideArgument(stride);
+    if (!argument || argument.getArgNumber() <= place.base.getArgNumber() ||
+        argument.getArgNumber() > place.base.getArgNumber() + 4) {
+      return std::nullopt;
+    }
+    return argument.getArgNumber() - place.base.getArgNumber() - 1;
+  }
+
+  LogicalResult readTerm(Value term) {
+    if (matchPattern(term, m_Zero())) {
+      return success();
+    }
+    if (auto sum = term.getDefiningOp<arith::AddIOp>()) {
+      return failure(failed(readTerm(sum.getLhs())) || failed(readTerm(sum.getRhs())));
+    }
+    auto product = term.getDefiningOp<arith::MulIOp>();
+    if (!product) {
+      return failure();
+    }
+    Value coordinate = product.getLhs();
+    std::optional<unsigned> dim = dimensionOf(product.getRhs());
+    if (!dim) {
+      coordinate = product.getRhs();
+      dim = dimensionOf(product.getLhs());
+    }
+    if (!dim || place.coordinates[*dim]) {
+      return failure();
+    }
+    place.coordinates[*dim] = coordinate;
+    return success();
+  }
+
+  tile::ViewOp view;
+  ImplicitLocOpBuilder &b;
+  TensorPlace place;
+};
+
+} // namespace
+
+SmallVector<BlockArgument> tile2nvvm::mappedTensors(func::FuncOp func) {
+  SmallVector<BlockArgument> tensors;
+  func.walk([&](tile::FillOp fill) {
+    auto base = dyn_cast<BlockArgument>(fill.getView().getDefiningOp<tile::ViewOp>().getBase());
+    if (base && !llvm::is_contained(tensors, base)) {
+      tensors.push_back(base);
+    }
+  });
+  llvm::sort(tensors, [](BlockArgument a, BlockArgument b) { return a.getArgNumber() < b.getArgNumber(); });
+  return tensors;
+}
+
+//===----------------------------------------------------------------------===//
+// Roles
+//===----------------------------------------------------------------------===//
+
+LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
+  // Barriers lie behind the buffers: a full and an empty one for each.
+  for (Value ringValue : ringOrder) {
+    SharedBuffer &ring = sharedBuffers.find(ringValue)->second;
+    ring.barriers = sharedBytes;
+    sharedBytes += gpuRingBarrierBytes(ring.stages);
+  }
+  Value firstThread = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, i32(0));
+  ifThen(firstThread, [&] {
+    for (Value ringValue : ringOrder) {
+      const SharedBuffer &ring = sharedBuffers.find(ringValue)->second;
+      for (int64_t slot = 0; slot < ring.stages; ++slot) {
+        // The producer's thread announces a copy; each consumer warp releases for itself.
+        NVVM::MBarrierInitOp::create(b, barrierOf(ring, false, i32(slot)), i32(1), Value());
+        NVVM::MBarrierInitOp::create(b, barrierOf(ring, true, i32(slot)), i32(warps), Value());
+      }
+    }
+    NVVM::FenceMbarrierInitOp::create(b);
+  });
+  NVVM::Barrier0Op::create(b);
+
+  int64_t groups = warps / 4;
+  RoleRegisters registers = registersOf(groups);
+  Value produces = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, warp, i32(warps));
+  auto ifOp = scf::IfOp::create(b, produces, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  NVVM::SetMaxRegisterOp::create(b, registers.producer, NVVM::SetMaxRegisterAction::decrease);
+  LogicalResult status = success();
+  // One thread issues all copies; the other warps of its group only gave their registers.
+  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, warp, i32(warps)), [&] {
+    ifThen(NVVM::ElectSyncOp::create(b, b.getI1Type(), Value()),
+           [&] { status = lowerBlock(op.getProducer().front()); });
+  });
+  if (failed(status)) {
+    return failure();
+  }
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  NVVM::SetMaxRegisterOp::create(b, registers.consumer, NVVM::SetMaxRegisterAction::increase);
+  return lowerBlock(op.getConsumer().front());
+}
+
+void FunctionLowering::warpgroupBarrier() {
+  // Barrier 0 is the whole block's.
+  Value id = arith::AddIOp::create(b, arith::ShRUIOp::create(b, warp, i32(2)), i32(1));
+  NVVM::BarrierOp::create(b, TypeRange{}, id, i32(kWarpgroup), NVVM::BarrierReductionAttr(), Value());
+}
+
+//===----------------------------------------------------------------------===//
+// Rings
+//===----------------------------------------------------------------------===//
+
+Value FunctionLowering::barrierOf(const SharedBuffer &ring, bool empty, Value slot) {
+  int64_t first = ring.barriers + (empty ? 8 * ring.stages : 0);
+  Value bytes = arith::MulIOp::create(b, slot, i32(8));
+  Value address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{bytes});
+  return LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
+                             ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(first)});
+}
+
+FunctionLowering::RingPosition FunctionLowering::positionOf(const SharedBuffer &ring, Value number) {
+  Value n = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(number));
+  if (ring.stages == 1) {
+    return {i32(0), arith::AndIOp::create(b, n, i32(1))};
+  }
+  Value slot = arith::RemUIOp::create(b, n, i32(ring.stages));
+  Value round = arith::DivUIOp::create(b, n, i32(ring.stages));
+  return {slot, arith::AndIOp::create(b, round, i32(1))};
+}
+
+void FunctionLowering::waitBarrier(Value barrier, Value parity) {
+  constexpr int64_t ticks = 10'000'000; // a hint for how long the hardware may suspend the thread before it asks again
+  NVVM::MBarrierTryWaitParityOp::create(b, barrier, parity, i32(ticks));
+}
+
+LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
+  unsigned rowDim = 0;
+  FailureOr<TensorPlace> place = PlaceReader(view, b).read(rowDim);
+  if (failed(place)) {
+    return failure();
+  }
+  Value map = tensorMaps.lookup(place->base);
+  auto toI32 = [&](Value value) -> Value {
+    return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
+  };
+  // A tensor map counts dimensions from the innermost.
+  SmallVector<Value> coordinates;
+  for (int64_t dim = 3; dim >= 0; --dim) {
+    Value old = place->coordinates[dim];
+    Value coordinate = old ? toI32(old) : i32(0);
+    if (dim == rowDim) {
+      coordinate = arith::AddIOp::create(b, coordinate, toI32(op.getIndices()[0]));
+    }
+    coordinates.push_back(coordinate);
+  }
+  Value firstCol = toI32(op.getIndices()[1]);
+
+  RingPosition position = positionOf(ring, op.getNumber());
+  // A buffer's first fill finds a barrier of which no phase has ended: to wait for the one before returns at once.
+  waitBarrier(barrierOf(ring, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
+  Value full = barrierOf(ring, false, position.slot);
+  NVVM::MBarrierArriveExpectTxOp::create(b, Type(), full, i32(ring.bytes()), NVVM::MemScopeKind::CTA,
+                                         /*relaxed=*/false, Value());
+  Value start = arith::MulIOp::create(b, position.slot, i32(ring.bytes()));
+  auto clusterMemory = LLVM::LLVMPointerType::get(b.getContext(), 7);
+  for (int64_t box = 0; box < ring.boxes(); ++box) {
+    Value address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{start});
+    address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
+                                  ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(ring.offset + box * ring.boxBytes)});
+    coordinates[0] = arith::AddIOp::create(b, firstCol, i32(box * kTmaBoxColumns));
+    Value target = LLVM::AddrSpaceCastOp::create(b, clusterMemory, address);
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, target, map, coordinates, full, ValueRange{}, Value(),
+                                                           Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
+                                                           NVVM::CTAGroupKindAttr(), Value());
+  }
+  return success();
+}
+
+void FunctionLowering::lowerTake(tile::TakeOp op) {
+  SharedBuffer buffer = sharedBuffers.find(op.getRing())->second;
+  RingPosition position = positionOf(buffer, op.getNumber());
+  waitBarrier(barrierOf(buffer, false, position.slot), position.parity);
+  if (buffer.stages > 1) {
+    buffer.slotBytes = arith::MulIOp::create(b, position.slot, i32(buffer.bytes()));
+  }
+  sharedBuffers[op.getBuffer()] = buffer;
+}
+
+void FunctionLowering::lowerRelease(tile::ReleaseOp op) {
+  const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
+  RingPosition position = positionOf(ring, op.getNumber());
+  Value barrier = barrierOf(ring, true, position.slot);
+  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
+    NVVM::MBarrierArriveOp::create(b, Type(), barrier, Value(), NVVM::MemScopeKind::CTA, false);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+/// wgmma's descriptor of a matrix that starts at `byte` of a buffer: 128-byte swizzle, eight rows (1024 bytes) from one
+/// group of rows to the next, and `boxStride` from one box to the next, where a matrix reaches across boxes.
+Value FunctionLowering::matrixDescriptor(const SharedBuffer &buffer, Value byte, int64_t boxStride) {
+  Value address = LLVM::PtrToIntOp::create(b, b.getI32Type(), sharedAddress(buffer, byte, 0));
+  Value units = arith::ShRUIOp::create(b, arith::AndIOp::create(b, address, i32(0x3ffff)), i32(4));
+  uint64_t layout = uint64_t{1} << 62 | uint64_t{1024 >> 4} << 32 | static_cast<uint64_t>(boxStride >> 4) << 16;
+  Value high = arith::ConstantOp::create(b, b.getI64IntegerAttr(static_cast<int64_t>(layout)));
+  return arith::OrIOp::create(b, arith::ExtUIOp::create(b, b.getI64Type(), units), high);
+}
+
+Value FunctionLowering::advance(Value descriptor, int64_t bytes) {
+  if (bytes == 0) {
+    return descriptor;
+  }
+  Value units = arith::ConstantOp::create(b, b.getI64IntegerAttr(bytes >> 4));
+  return arith::AddIOp::create(b, descriptor, units);
+}
+
+/// A statement of inline PTX that reads and writes `values` in place and only reads `inputs`.
+static SmallVector<Value> inlinePtx(ImplicitLocOpBuilder &b, const std::string &text, ArrayRef<Value> values,
+                                    ArrayRef<Value> inputs, bool readsValues) {
+  auto letter = [&](Value value) {
+    return value.getType().isF32() ? "f" : value.getType().isInteger(64) ? "l" : "r";
+  };
+  std::string constraints;
+  auto add = [&](const std::string &constraint) { constraints += (constraints.empty() ? "" : ",") + constraint; };
+  SmallVector<Type> types;
+  SmallVector<Value> operands;
+  for (Value value : values) {
+    add(std::string("=") + letter(value));
+    types.push_back(value.getType());
+  }
+  if (readsValues) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      add(std::to_string(i));
+    }
+    operands.append(values.begin(), values.end());
+  }
+  for (Value input : inputs) {
+    add(letter(input));
+    operands.push_back(input);
+  }
+  auto result = LLVM::LLVMStructType::getLiteral(b.getContext(), types);
+  auto dialect = LLVM::AsmDialectAttr::get(b.getContext(), LLVM::AsmDialect::AD_ATT);
+  auto op = LLVM::InlineAsmOp::create(b, result, operands, text, constraints, /*has_side_effects=*/true,
+                                      /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None, dialect,
+                                      ArrayAttr());
+  SmallVector<Value> after;
+  for (size_t i = 0; i < values.size(); ++i) {
+    after.push_back(LLVM::ExtractValueOp::create(b, op->getResult(0), ArrayRef<int64_t>{static_cast<int64_t>(i)}));
+  }
+  return after;
+}
+
+/// "{$first, ..., $(first + count - 1)}"
+static std::string registerList(size_t first, size_t count) {
+  std::string text = "{";
+  for (size_t i = 0; i < count; ++i) {
+    text += (i == 0 ? "$" : ", $") + std::to_string(first + i);
+  }
+  return text + "}";
+}
+
+/// One wgmma.m64nNk16. `a` is a descriptor, or the four registers of a fragment.
+void FunctionLowering::multiply(SmallVectorImpl<Value> &acc, bool fromZero, ArrayRef<Value> a, Value descriptor,
+                                Type element, bool transB) {
+  const size_t count = acc.size();
+  const std::string type = element.isBF16() ? "bf16" : "f16";
+  size_t next = fromZero ? count : 2 * count;
+  std::string text = "wgmma.mma_async.sync.aligned.m64n" + std::to_string(2 * count) + "k16.f32." + type + "." + type +
+                     " " + registerList(0, count) + ", ";
+  const bool inRegisters = a.size() == 4;
+  text += inRegisters ? registerList(next, 4) : "$" + std::to_string(next);
+  text += ", $" + std::to_string(next + a.size()) + ", " + (fromZero ? "0" : "1") + ", 1, 1" +
+          (inRegisters ? "" : ", 0") + (transB ? ", 0;" : ", 1;");
+  SmallVector<Value> inputs(a);
+  inputs.push_back(descriptor);
+  acc = inlinePtx(b, text, acc, inputs, /*readsValues=*/!fromZero);
+}
+
+static bool isZeroConstant(Value tile) {
+  auto constant = tile.getDefiningOp<arith::ConstantOp>();
+  auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : SplatElementsAttr();
+  return splat && splat.getElementType().isF32() && splat.getSplatValue<APFloat>().isPosZero();
+}
+
+void FunctionLowering::startProduct(Value a, Value right, Value accumulator, bool transB, Value result) {
+  const SharedBuffer buffer = sharedBuffers.find(right)->second;
+  Type element = cast<tile::SharedType>(right.getType()).getElementType();
+  SmallVector<Value> acc(fragmentOf(accumulator));
+  const bool fromZero = isZeroConstant(accumulator);
+  SmallVector<Value> registers;
+  NVVM::WgmmaFenceAlignedOp::create(b);
+  // K-major operands advance along the depth within a box and then to the next; V, stored with its depth as rows, by
+  // sixteen rows.
+  Value rightStart = matrixDescriptor(buffer, Value(), transB ? 16 : buffer.boxBytes);
+  auto along = [](const SharedBuffer &matrix, int64_t k) {
+    return k / kTmaBoxColumns * matrix.boxBytes + k % kTmaBoxColumns * 2;
+  };
+  Value leftStart;
+  const bool leftShared = isa<tile::SharedType>(a.getType());
+  int64_t depth = transB ? gpuSharedColumns(buffer.cols) : buffer.rows;
+  if (leftShared) {
+    // 64 rows a warpgroup.
+    Value group = arith::ShRUIOp::create(b, warp, i32(2));
+    Value byte = arith::MulIOp::create(b, group, i32(64 * kBoxBytes));
+    leftStart = matrixDescriptor(sharedBuffers.find(a)->second, byte, 16);
+  } else {
+    registers.assign(fragmentOf(a).begin(), fragmentOf(a).end());
+  }
+  for (int64_t k = 0; k < depth; k += 16) {
+    SmallVector<Value> left;
+    if (leftShared) {
+      left.push_back(advance(leftStart, along(sharedBuffers.find(a)->second, k)));
+    } else {
+      left.append(registers.begin() + k / 4, registers.begin() + k / 4 + 4);
+    }
+    Value rightPlace = advance(rightStart, transB ? along(buffer, k) : k * kBoxBytes);
+    multiply(acc, fromZero && k == 0, left, rightPlace, element, transB);
+  }
+  NVVM::WgmmaGroupSyncAlignedOp::create(b);
+  fragments[result] = Fragment{std::move(acc), false};
+  pendingInputs[result] = std::move(registers);
+}
+
+/// The accumulators pass through the wait, so that nothing reads them ahead of it; a left operand's registers are read
+/// by it, so that nothing overwrites them.
+void FunctionLowering::awaitProduct(Value started, int64_t pending, Value result) {
+  std::string text = "wgmma.wait_group.sync.aligned " + std::to_string(pending) + ";";
+  SmallVector<Value> acc = inlinePtx(b, text, fragmentOf(started), pendingInputs.lookup(started), /*readsValues=*/true);
+  fragments[result] = Fragment{std::move(acc), false};
+}

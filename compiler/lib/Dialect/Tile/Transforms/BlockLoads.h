@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Shared by the passes that move loads of products' operands into shared memory: which loads those are, and their
+// addresses for another iteration of a block loop.
+#ifndef TILEWRIGHT_LIB_DIALECT_TILE_TRANSFORMS_BLOCKLOADS_H
+#define TILEWRIGHT_LIB_DIALECT_TILE_TRANSFORMS_BLOCKLOADS_H
+
+#include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace tilewright::tile {
+
+/// The loads of a block (not of regions inside it) that feed products and nothing else.
+llvm::SmallVector<LoadOp> stagedLoads(mlir::Block &block);
+
+/// Fails, with a diagnostic, where a load's address in another iteration would not follow from the iteration's number.
+mlir::LogicalResult checkStagedLoads(mlir::scf::ForOp loop);
+
+/// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
+mlir::Value recompute(mlir::ImplicitLocOpBuilder &b, mlir::Value value, mlir::scf::ForOp loop, mlir::IRMapping &mapping);
+
+} // namespace tilewright::tile
+
+#endif // TILEWRIGHT_LIB_DIALECT_TILE_TRANSFORMS_BLOCKLOADS_H
