@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "GpuScheduleTable.inc"
+#include "Sm90aScheduleTable.inc"
 #include "ScheduleTables.inc"
 
 using namespace tilewright;
@@ -144,6 +145,14 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   return row;
 }
 
+GpuRow parseSm90aRow(const nlohmann::json &entry) {
+  GpuRow row = parseGpuRow(entry);
+  if (row.schedule.groups == 0 || row.sm || row.matrix) {
+    badTable("a row of sm_90a.json has no groups, or names an SM or a matrix");
+  }
+  return row;
+}
+
 // Never destroyed: a thread may still choose a schedule while the process exits.
 const std::vector<Row> &cpuTable() {
   static const std::vector<Row> &rows = *new std::vector<Row>(parseTable<Row>(kCpuScheduleTable, parseCpuRow));
@@ -155,13 +164,19 @@ const std::vector<GpuRow> &gpuTable() {
   return rows;
 }
 
+const std::vector<GpuRow> &sm90aTable() {
+  static const std::vector<GpuRow> &rows =
+      *new std::vector<GpuRow>(parseTable<GpuRow>(kSm90aScheduleTable, parseSm90aRow));
+  return rows;
+}
+
 } // namespace
 
 std::string kernels::toText(const Schedule &schedule) {
   std::string text = schedule.orientation == Orientation::KeysByQueries ? "kq:" : "qk:";
   text += std::to_string(schedule.blockM) + "x" + std::to_string(schedule.blockN) + ":";
   if (schedule.warps != 0) {
-    text += "w" + std::to_string(schedule.warps);
+    text += schedule.groups != 0 ? "g" + std::to_string(schedule.groups) : "w" + std::to_string(schedule.warps);
     return schedule.stages == 1 ? text : text + ":s" + std::to_string(schedule.stages);
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
@@ -177,17 +192,23 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1;
+  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1, groups = 0;
   bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
                 take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
   if (!blocks) {
     return std::nullopt;
   }
   bool wellFormed;
-  if (take(text, "w")) {
-    // Each warp holds whole fragments of 16 rows.
-    wellFormed = takeNumber(text, 1, 16, warps) && blockM % (16 * warps) == 0 &&
-                 schedule.orientation == Orientation::QueriesByKeys;
+  const bool roles = take(text, "g");
+  if (roles || take(text, "w")) {
+    if (roles) {
+      wellFormed = takeNumber(text, 2, 3, groups) && blockM == 64 * groups && blockN <= 256;
+      warps = 4 * groups;
+    } else {
+      // Each warp holds whole fragments of 16 rows.
+      wellFormed = takeNumber(text, 1, 16, warps) && blockM % (16 * warps) == 0;
+    }
+    wellFormed = wellFormed && schedule.orientation == Orientation::QueriesByKeys;
     if (wellFormed && take(text, ":s")) {
       wellFormed = takeNumber(text, 2, 4, stages); // one has one spelling: none
     }
@@ -203,6 +224,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.microVectors = static_cast<uint8_t>(microVectors);
   schedule.warps = static_cast<uint8_t>(warps);
   schedule.stages = static_cast<uint8_t>(stages);
+  schedule.groups = static_cast<uint8_t>(groups);
   return schedule;
 }
 
@@ -217,6 +239,11 @@ Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned head
 }
 
 int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV) {
+  if (schedule.groups != 0) {
+    const int64_t row = gpuBoxedPitch(headDim), both = row + gpuBoxedPitch(headDimV);
+    return schedule.blockM * row + schedule.stages * schedule.blockN * both + gpuRingBarrierBytes(1) +
+           2 * gpuRingBarrierBytes(schedule.stages);
+  }
   const int64_t keysAndValues = schedule.blockN * (gpuSharedPitch(headDim) + gpuSharedPitch(headDimV));
   return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * keysAndValues;
 }
@@ -232,4 +259,14 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned head
     }
   }
   badTable("no row matches: the last row of gpu.json must have no bound and fit every GPU");
+}
+
+std::optional<Schedule> kernels::chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked) {
+  const unsigned widest = std::max(headDim, headDimV);
+  for (const GpuRow &row : sm90aTable()) {
+    if (widest <= row.maxHeadDim && row.masked.value_or(masked) == masked) {
+      return row.schedule;
+    }
+  }
+  return std::nullopt;
 }

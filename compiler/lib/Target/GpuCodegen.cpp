@@ -27,7 +27,7 @@ static void useShortPointers() {
   }
 }
 
-static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine() {
+static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine(GpuInstructions instructions) {
   static std::once_flag once;
   std::call_once(once, [] {
     LLVMInitializeNVPTXTargetInfo();
@@ -39,11 +39,13 @@ static Expected<std::unique_ptr<TargetMachine>> makeTargetMachine() {
   TargetOptions options;
   // Multiplications and additions that stand side by side become one fused operation: a rounding less, never more.
   options.AllowFPOpFusion = FPOpFusion::Fast;
-  return makeMachine("nvptx64-nvidia-cuda", "sm_80", "+ptx74", options);
+  const bool sm90a = instructions == GpuInstructions::Sm90a;
+  return makeMachine("nvptx64-nvidia-cuda", sm90a ? "sm_90a" : "sm_80", sm90a ? "+ptx80" : "+ptx74", options);
 }
 
-Expected<std::unique_ptr<Module>> tilewright::translateForGpu(mlir::ModuleOp module, LLVMContext &context) {
-  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine();
+Expected<std::unique_ptr<Module>> tilewright::translateForGpu(mlir::ModuleOp module, GpuInstructions instructions,
+                                                              LLVMContext &context) {
+  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine(instructions);
   if (!machine) {
     return machine.takeError();
   }
@@ -56,8 +58,8 @@ Expected<std::unique_ptr<Module>> tilewright::translateForGpu(mlir::ModuleOp mod
   return result;
 }
 
-Error tilewright::optimizeForGpu(Module &module) {
-  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine();
+Error tilewright::optimizeForGpu(Module &module, GpuInstructions instructions) {
+  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine(instructions);
   if (!machine) {
     return machine.takeError();
   }
@@ -65,8 +67,8 @@ Error tilewright::optimizeForGpu(Module &module) {
   return Error::success();
 }
 
-Expected<std::string> tilewright::emitPtx(Module &module) {
-  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine();
+Expected<std::string> tilewright::emitPtx(Module &module, GpuInstructions instructions) {
+  Expected<std::unique_ptr<TargetMachine>> machine = makeTargetMachine(instructions);
   if (!machine) {
     return machine.takeError();
   }

@@ -124,8 +124,8 @@ std::optional<PtxAssembler> tilewright::findPtxAssembler(std::string *whyNotInPr
 }
 
 Expected<std::string> tilewright::assemblePtx(const PtxAssembler &assembler, const std::string &ptx, unsigned sm,
-                                              std::string *log) {
-  std::string arch = "-arch=sm_" + std::to_string(sm);
+                                              GpuInstructions instructions, std::string *log) {
+  std::string arch = "-arch=sm_" + std::to_string(sm) + (instructions == GpuInstructions::Sm90a ? "a" : "");
   if (assembler.inProcess()) {
     return assembleInProcess(ptx, {arch.c_str(), "-v"}, log);
   }

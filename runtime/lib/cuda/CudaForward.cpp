@@ -3,6 +3,7 @@
 // The engine's work for CUDA tensors: what a device's plan is, and a plan's steps as launches on the caller's stream.
 #include "CudaKernel.h"
 #include "Devices.h"
+#include "TensorMaps.h"
 #include "tilewright/runtime/Engine.h"
 
 #include <cstdio>
@@ -23,12 +24,20 @@ uint16_t smOfDevice(const cuda::DeviceInfo &device) {
   return *sm;
 }
 
+/// The device's own target, for options that leave it open.
+void setTarget(PlanOptions &options, const cuda::DeviceInfo &device) {
+  if (options.sm == 0) {
+    options.sm = smOfDevice(device);
+    options.sm90a = options.sm == kSm90aSm && cuda::driver().tensorMapEncodeTiled != nullptr;
+  }
+}
+
 } // namespace
 
 PlanOptions Engine::planOptions(const AttentionProblem &problem) const {
   PlanOptions options = options_.plan;
   if (problem.device == TW_DEVICE_CUDA && options.sm == 0) {
-    options.sm = smOfDevice(cuda::deviceInfo(problem.deviceIndex));
+    setTarget(options, cuda::deviceInfo(problem.deviceIndex));
   }
   return options;
 }
@@ -95,8 +104,8 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   const cuda::DeviceInfo &device = cuda::device(problem.deviceIndex);
   const auto stream = static_cast<cuda::Stream>(callersStream);
   PlanOptions options = options_.plan;
-  const uint16_t own = smOfDevice(device);
-  options.sm = options.sm != 0 ? options.sm : own;
+  (void)smOfDevice(device); // whatever kernels are made for: the device must run some
+  setTarget(options, device);
   Plan plan = makePlan(problem, options);
   if (plan.stepCount == 0) {
     return;
@@ -125,7 +134,8 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   bindPlan(plan, problem, pointers, workspace.data());
   for (size_t i = 0; i < plan.stepCount; ++i) {
     const Step &step = plan.steps[i];
-    launches[i].kernel->launch(device, launches[i].function, std::span(step.slots).first(step.slotCount),
+    const cuda::TensorMaps maps(device, step.key, problem, pointers);
+    launches[i].kernel->launch(device, launches[i].function, std::span(step.slots).first(step.slotCount), maps.list(),
                                step.programs, stream);
   }
   workspace.release();

@@ -92,12 +92,15 @@ Function CudaKernel::load(const DeviceInfo &device) const {
   return function;
 }
 
-void CudaKernel::launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots, int64_t programs,
-                        Stream stream) const {
-  std::array<void *, kMaxSlots> parameters;
+void CudaKernel::launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots,
+                        std::span<const TensorMap> maps, int64_t programs, Stream stream) const {
+  std::array<void *, kMaxSlots + kMaxTensorMaps> parameters;
   for (size_t i = 0; i < slots.size(); ++i) {
     // The driver reads a parameter's own size from its address; a float32 is the low half of its slot.
     parameters[i] = const_cast<uint64_t *>(&slots[i]);
+  }
+  for (size_t i = 0; i < maps.size(); ++i) {
+    parameters[slots.size() + i] = const_cast<TensorMap *>(&maps[i]);
   }
   const Result result =
       driver().launchKernel(function, static_cast<unsigned>(programs), 1, 1, artifact_.threads, 1, 1,

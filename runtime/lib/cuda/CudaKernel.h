@@ -14,6 +14,8 @@
 
 namespace tilewright::runtime::cuda {
 
+inline constexpr size_t kMaxTensorMaps = 3;
+
 /// One for a key; a device's copy is loaded when it is first asked for. Copies stay loaded until the process ends, even
 /// when the engine is destroyed: work in streams and in captured graphs may still refer to them.
 class CudaKernel final : public LoadedKernel {
@@ -34,9 +36,10 @@ public:
   /// Machine code of one SM; false: PTX, which the driver assembles.
   bool isMachineCode() const { return artifact_.format == CodeFormat::Cubin; }
 
-  /// Queues `programs` blocks (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32.
-  void launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots, int64_t programs,
-              Stream stream) const;
+  /// Queues `programs` blocks (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32. At most
+  /// kMaxTensorMaps maps follow.
+  void launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots,
+              std::span<const TensorMap> maps, int64_t programs, Stream stream) const;
 
 private:
   void checkResources(const DeviceInfo &device, Function function) const;

@@ -45,6 +45,12 @@ public:
     function = reinterpret_cast<Fn>(address);
   }
 
+  template <typename Fn> void findOptional(const char *name, Fn &function) {
+    void *address = nullptr;
+    const bool found = getProcAddress_(name, &address, kApiVersion, 0, nullptr) == kSuccess;
+    function = found ? reinterpret_cast<Fn>(address) : nullptr;
+  }
+
 private:
   GetProcAddress getProcAddress_ = nullptr;
 };
@@ -81,6 +87,7 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuMemFreeAsync", api->memFreeAsync);
   loader.find("cuStreamSynchronize", api->streamSynchronize);
   loader.find("cuStreamIsCapturing", api->streamIsCapturing);
+  loader.findOptional("cuTensorMapEncodeTiled", api->tensorMapEncodeTiled);
   return api;
 }
 

@@ -44,6 +44,10 @@ struct DriverApi {
   Result (*memFreeAsync)(DevicePointer memory, Stream stream);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamIsCapturing)(Stream stream, int *status);
+  /// Null where the driver has none: no kernel of the sm_90a family is planned then.
+  Result (*tensorMapEncodeTiled)(TensorMap *map, int type, uint32_t rank, void *memory, const uint64_t *sizes,
+                                 const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,
+                                 int swizzle, int promotion, int fill);
 };
 
 inline constexpr int kNoDevice = -1;

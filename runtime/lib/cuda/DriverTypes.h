@@ -55,6 +55,19 @@ struct MemoryPoolProps {
 };
 static_assert(sizeof(MemoryPoolProps) == 88);
 
+/// CUtensorMap: how TMA finds a tensor's blocks. Opaque; passed to kernels by value.
+struct alignas(64) TensorMap {
+  uint64_t opaque[16];
+};
+static_assert(sizeof(TensorMap) == 128);
+
+inline constexpr int kTensorMapFloat16 = 6;          // CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+inline constexpr int kTensorMapBFloat16 = 9;         // CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+inline constexpr int kTensorMapNoInterleave = 0;     // CU_TENSOR_MAP_INTERLEAVE_NONE
+inline constexpr int kTensorMapSwizzle128 = 3;       // CU_TENSOR_MAP_SWIZZLE_128B
+inline constexpr int kTensorMapPromote256 = 3;       // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+inline constexpr int kTensorMapFillZero = 0;         // CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE: zeros
+
 inline constexpr int kCaptureNone = 0;               // CU_STREAM_CAPTURE_STATUS_NONE
 
 /// Dynamic shared memory of a block that needs no attribute.

@@ -103,11 +103,12 @@ EngineOptions runtime::resolveOptions(const TwEngineOptions *options) {
     }
   }
   if (given.cuda_target != nullptr) {
-    const std::optional<uint16_t> sm = parseGpuTarget(given.cuda_target);
-    if (!sm) {
+    const std::optional<GpuTargetChoice> target = parseGpuTarget(given.cuda_target);
+    if (!target) {
       invalid("cuda_target", "is '" + std::string(given.cuda_target) + "', must be one of " + gpuTargetNames());
     }
-    resolved.plan.sm = *sm;
+    resolved.plan.sm = target->sm;
+    resolved.plan.sm90a = target->sm90a;
   }
   resolved.threads = resolveThreads(given.num_threads);
   resolved.plan.level = resolveLevel(given.cpu_level);

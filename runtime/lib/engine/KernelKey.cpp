@@ -32,10 +32,10 @@ constexpr bool keyIsPlain() {
   KernelKey key;
   auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
          attnMaskAlign, alibi, softcap, windowLeft, align, schedule] = key;
-  auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
+  auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, align, schedule) &&
-         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages);
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -43,6 +43,8 @@ static_assert(std::is_trivially_copyable_v<KernelKey>);
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
+constexpr std::string_view kSm90aFamily = "sm_90a:"; ///< of keys whose schedule has groups
+constexpr std::string_view kSm90aName = "sm_90a";
 constexpr std::string_view kPtxName = "ptx";
 /// Columns of a matrix instruction's operand: a head dim that they divide needs no predicate.
 constexpr unsigned kGpuHeadDimStep = 16;
@@ -60,7 +62,9 @@ bool headDimsAreEven(const KernelKey &key) {
 
 std::string gpuTargetName(uint16_t sm) { return sm == kPtxOnly ? std::string(kPtxName) : "sm_" + std::to_string(sm); }
 
-std::string gpuTargetText(uint16_t sm) { return std::string(kGpuFamily) + gpuTargetName(sm); }
+std::string gpuTargetText(uint16_t sm, bool sm90a = false) {
+  return std::string(sm90a ? kSm90aFamily : kGpuFamily) + gpuTargetName(sm);
+}
 
 std::string_view view(llvm::StringRef text) { return {text.data(), text.size()}; }
 
@@ -159,12 +163,12 @@ private:
   std::vector<std::pair<std::string_view, std::string_view>> fields_;
 };
 
-/// Sets sm, or level.
-void parseTarget(std::string_view text, KernelKey &key) {
+/// Sets sm, or level. Whether it is a GPU's of the sm_90a family.
+bool parseTarget(std::string_view text, KernelKey &key) {
   if (text.starts_with(kTargetFamily)) {
     if (std::optional<CpuLevel> level = parseCpuLevel(text.substr(kTargetFamily.size()))) {
       key.level = *level;
-      return;
+      return false;
     }
   }
   std::string allowed;
@@ -174,15 +178,22 @@ void parseTarget(std::string_view text, KernelKey &key) {
   for (const GpuTarget &target : kGpuTargets) {
     if (text == gpuTargetText(target.sm)) {
       key.sm = target.sm;
-      return;
+      return false;
     }
     allowed += gpuTargetText(target.sm) + ", ";
   }
   if (text == gpuTargetText(kPtxOnly)) {
     key.sm = kPtxOnly;
-    return;
+    return false;
   }
-  badField("target", text, "one of " + allowed + gpuTargetText(kPtxOnly));
+  for (const uint16_t sm : {kSm90aSm, kPtxOnly}) {
+    if (text == gpuTargetText(sm, true)) {
+      key.sm = sm;
+      return true;
+    }
+  }
+  badField("target", text, "one of " + allowed + gpuTargetText(kPtxOnly) + ", " + gpuTargetText(kSm90aSm, true) + ", " +
+                               gpuTargetText(kPtxOnly, true));
 }
 
 ElementType parseElementType(std::string_view text, bool gpu) {
@@ -278,7 +289,7 @@ bool parseFeature(Fields &fields, std::string_view name) {
   return text.has_value();
 }
 
-kernels::Schedule parseScheduleField(std::string_view text, bool gpu) {
+kernels::Schedule parseScheduleField(std::string_view text, bool gpu, bool sm90a) {
   std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
   if (!schedule) {
     badField("schedule", text, std::string(kernels::kScheduleForm));
@@ -286,6 +297,10 @@ kernels::Schedule parseScheduleField(std::string_view text, bool gpu) {
   if ((schedule->warps != 0) != gpu) {
     badField("schedule", text, gpu ? "a GPU's, as is the target: with warps, as in qk:128x64:w4"
                                    : "a CPU's, as is the target: with a register tile, as in kq:64x64:8x2");
+  }
+  if ((schedule->groups != 0) != sm90a) {
+    badField("schedule", text, sm90a ? "one of the target's family sm_90a: with groups, as in qk:128x128:g2:s2"
+                                     : "one of the target's family sm_80: with warps, as in qk:128x64:w4");
   }
   return *schedule;
 }
@@ -330,19 +345,23 @@ std::optional<uint16_t> runtime::smOf(int major, int minor) {
   return found;
 }
 
-std::optional<uint16_t> runtime::parseGpuTarget(std::string_view text) {
+std::optional<GpuTargetChoice> runtime::parseGpuTarget(std::string_view text) {
   for (const GpuTarget &target : kGpuTargets) {
     if (text == gpuTargetName(target.sm)) {
-      return target.sm;
+      return GpuTargetChoice{target.sm, false};
     }
   }
-  return text == kPtxName ? std::optional<uint16_t>(kPtxOnly) : std::nullopt;
+  if (text == kSm90aName) {
+    return GpuTargetChoice{kSm90aSm, true};
+  }
+  return text == kPtxName ? std::optional(GpuTargetChoice{kPtxOnly, false}) : std::nullopt;
 }
 
 std::string runtime::gpuTargetNames() {
   std::string names;
   for (const GpuTarget &target : kGpuTargets) {
     names += gpuTargetName(target.sm) + ", ";
+    names += target.sm == kSm90aSm ? std::string(kSm90aName) + ", " : "";
   }
   return names + std::string(kPtxName);
 }
@@ -357,6 +376,7 @@ void KernelKey::normalize() {
   } else {
     schedule.warps = 0;
     schedule.stages = 1;
+    schedule.groups = 0;
   }
   if (kind == KernelKind::RowLimits) {
     // Its code depends on the target and on how many rows a program has; the rest of the schedule is canonical.
@@ -369,6 +389,7 @@ void KernelKey::normalize() {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
+      limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -388,6 +409,23 @@ void KernelKey::normalize() {
   }
 }
 
+const char *runtime::whyNotSm90a(const KernelKey &key) {
+  kernels::ForwardFeatures maskOnly;
+  maskOnly.mask = key.mask;
+  if (key.kind != KernelKind::Forward || key.features() != maskOnly) {
+    return "only masks join the scores";
+  }
+  if (key.headDim != key.headDimV || key.headDim % 8 != 0) {
+    return "headDim and headDimV must be the same multiple of 8";
+  }
+  for (const attn::AlignClass align : key.align) {
+    if (align != attn::AlignClass::Bytes16) {
+      return "align must be a16 for all tensors";
+    }
+  }
+  return nullptr;
+}
+
 size_t KernelKey::hash() const {
   uint64_t scalars = static_cast<uint64_t>(kind) | static_cast<uint64_t>(level) << 8 |
                      static_cast<uint64_t>(dtype) << 16 | static_cast<uint64_t>(mask) << 24 |
@@ -404,7 +442,7 @@ size_t KernelKey::hash() const {
   uint64_t features = static_cast<uint64_t>(bias) | static_cast<uint64_t>(attnMask) << 8 |
                       static_cast<uint64_t>(biasAlign) << 16 | static_cast<uint64_t>(attnMaskAlign) << 24 |
                       static_cast<uint64_t>(alibi) << 32 | static_cast<uint64_t>(softcap) << 33 |
-                      static_cast<uint64_t>(windowLeft) << 34;
+                      static_cast<uint64_t>(windowLeft) << 34 | static_cast<uint64_t>(schedule.groups) << 48;
   return mix(mix(mix(scalars, rest), blocks), features);
 }
 
@@ -417,7 +455,7 @@ std::string runtime::toText(const KernelKey &key) {
   auto boolean = [](bool value) { return value ? std::string_view("1") : std::string_view("0"); };
   const bool forward = key.kind == KernelKind::Forward;
   text = forward ? "forward" : "row_limits";
-  field("target", key.sm != 0 ? gpuTargetText(key.sm)
+  field("target", key.sm != 0 ? gpuTargetText(key.sm, key.isSm90a())
                               : std::string(kTargetFamily) + std::string(cpuLevelInfo(key.level).name));
   if (forward) {
     field("dtype", toText(key.dtype));
@@ -467,7 +505,7 @@ KernelKey runtime::parseKey(std::string_view text) {
   } else {
     badField("kernel kind (the first word)", fields.kind(), "forward or row_limits");
   }
-  parseTarget(fields.take("target"), key);
+  const bool sm90a = parseTarget(fields.take("target"), key);
   const bool gpu = key.sm != 0;
   if (key.kind == KernelKind::Forward) {
     key.dtype = parseElementType(fields.take("dtype"), gpu);
@@ -486,7 +524,7 @@ KernelKey runtime::parseKey(std::string_view text) {
     key.softcap = parseFeature(fields, "softcap");
     key.windowLeft = parseFeature(fields, "windowLeft");
   }
-  key.schedule = parseScheduleField(fields.take("schedule"), gpu);
+  key.schedule = parseScheduleField(fields.take("schedule"), gpu, sm90a);
   checkBuild(fields);
   fields.expectNoMore();
 
@@ -507,6 +545,14 @@ KernelKey runtime::parseKey(std::string_view text) {
   if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
       key.attnMaskAlign != normalized.attnMaskAlign) {
     bad("bias and attnMask must be spelled as in '" + toText(normalized) + "'");
+  }
+  if (key.isSm90a() && key.kind == KernelKind::RowLimits) {
+    bad("target is of the family sm_90a, but a row_limits kernel is of sm_80 on every GPU");
+  }
+  if (key.isSm90a()) {
+    if (const char *reason = whyNotSm90a(key)) {
+      bad("target is of the family sm_90a, which has no kernel for this: " + std::string(reason));
+    }
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <bit>
 
 using namespace tilewright;
@@ -81,7 +82,8 @@ attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
   }
 }
 
-KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
+/// The forward kernel's key but for its schedule and what follows from that.
+KernelKey problemKey(const AttentionProblem &problem, const PlanOptions &options) {
   std::optional<ElementType> dtype = supportedElementType(problem.dtype, problem.device);
   if (!dtype) {
     throw Error(TW_INTERNAL_ERROR, "a plan was asked for an element type that no kernel has");
@@ -101,9 +103,6 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   key.windowLeft = problem.windowLeft >= 0;
   key.headDim = static_cast<uint16_t>(problem.headDim);
   key.headDimV = static_cast<uint16_t>(problem.headDimV);
-  key.schedule = forwardSchedule(problem, options);
-  key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
-  key.evenN = problem.seqlenK % key.schedule.blockN == 0;
   for (size_t i = 0; i < key.align.size(); ++i) {
     key.align[i] = alignClass(problem, i);
   }
@@ -113,6 +112,64 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   key.attnMaskAlign = problem.attnMask.align;
   key.alibi = problem.alibi.given;
   key.softcap = problem.softcap != 0.0;
+  return key;
+}
+
+/// TMA copies what a tensor map describes: strides that are multiples of 16 bytes, above 0 and below 2^40.
+bool fitsTensorMap(const std::array<int64_t, 4> &strides, std::array<int64_t, 3> extents) {
+  for (size_t i = 0; i < extents.size(); ++i) {
+    if (extents[i] > 1 && (strides[i] <= 0 || strides[i] % 8 != 0 || strides[i] >= int64_t{1} << 39)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// The schedule of the sm_90a family that serves a problem whose key is otherwise complete; nothing: the other family's.
+std::optional<kernels::Schedule> sm90aSchedule(const AttentionProblem &problem, const PlanOptions &options,
+                                               const KernelKey &key) {
+  if (!options.sm90a || key.sm != kSm90aSm || whyNotSm90a(key) != nullptr || !problem.sameLengths() ||
+      visibleKeys(problem) == 0) {
+    return std::nullopt;
+  }
+  // A limit that is known on the device only would have to end the tensor maps of keys and values.
+  const bool limitsInMemory = problem.mask == attn::MaskKind::GlmBreak || problem.mask == attn::MaskKind::GlmPacked;
+  if (limitsInMemory && visibleKeys(problem) != problem.seqlenK) {
+    return std::nullopt;
+  }
+  if (!fitsTensorMap(problem.q, {problem.batch, problem.seqlenQ, problem.heads}) ||
+      !fitsTensorMap(problem.k, {problem.batch, problem.seqlenK, problem.headsK}) ||
+      !fitsTensorMap(problem.v, {problem.batch, problem.seqlenK, problem.headsK})) {
+    return std::nullopt;
+  }
+  if (options.schedule && options.schedule->warps != 0) {
+    return options.schedule->groups != 0 ? options.schedule : std::nullopt;
+  }
+  return kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None);
+}
+
+kernels::Schedule chooseSchedule(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {
+  if (std::optional<kernels::Schedule> schedule = sm90aSchedule(problem, options, key)) {
+    return *schedule;
+  }
+  const bool gpu = problem.device == TW_DEVICE_CUDA;
+  if (options.schedule && (options.schedule->warps != 0) == gpu && options.schedule->groups == 0) {
+    return *options.schedule;
+  }
+  if (gpu) {
+    return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
+                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window(),
+                                      isMatrix(problem.bias) || isMatrix(problem.attnMask));
+  }
+  return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
+                                 static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
+}
+
+KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
+  KernelKey key = problemKey(problem, options);
+  key.schedule = chooseSchedule(problem, options, key);
+  key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
+  key.evenN = problem.seqlenK % key.schedule.blockN == 0;
   key.normalize();
   checkSharedMemory(key);
   return key;
@@ -204,18 +261,15 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
 
 } // namespace
 
+int64_t runtime::visibleKeys(const AttentionProblem &problem) {
+  if (problem.kernelMask() == attn::MaskKind::None) {
+    return problem.seqlenK;
+  }
+  return std::clamp<int64_t>(problem.seqlenQ + problem.limitOffset(), 0, problem.seqlenK);
+}
+
 kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, const PlanOptions &options) {
-  const bool gpu = problem.device == TW_DEVICE_CUDA;
-  if (options.schedule && (options.schedule->warps != 0) == gpu) {
-    return *options.schedule;
-  }
-  if (gpu) {
-    return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window(),
-                                      isMatrix(problem.bias) || isMatrix(problem.attnMask));
-  }
-  return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
-                                 static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
+  return chooseSchedule(problem, options, problemKey(problem, options));
 }
 
 Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &options) {

@@ -100,7 +100,8 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   const kernels::Schedule &s = key.schedule;
   if (key.sm != 0) {
     func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages));
-    func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, "sm_80", key.sm));
+    func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, key.isSm90a() ? tile::kSm90aFamily
+                                                                                  : tile::kSm80Family, key.sm));
   } else {
     auto orientation = s.orientation == kernels::Orientation::KeysByQueries ? tile::Orientation::KeysByQueries
                                                                             : tile::Orientation::QueriesByKeys;
@@ -164,7 +165,8 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     0,
                     0,
                     static_cast<uint8_t>(gpuSchedule.getWarps()),
-                    static_cast<uint8_t>(gpuSchedule.getStages())};
+                    static_cast<uint8_t>(gpuSchedule.getStages()),
+                    static_cast<uint8_t>(gpu.getFamily() == tile::kSm90aFamily ? gpuSchedule.getWarps() / 4 : 0)};
     return true;
   }
   return false;

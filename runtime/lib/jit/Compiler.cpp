@@ -162,11 +162,11 @@ private:
     std::unique_ptr<llvm::Module> result;
     timed("translate", [&] {
       result = check(key.sm == 0 ? translateForCpu(*module, key.level, llvmContext)
-                                 : translateForGpu(*module, llvmContext),
+                                 : translateForGpu(*module, instructions(), llvmContext),
                      "translation to LLVM IR");
     });
     timed("optimize", [&] {
-      llvm::Error error = key.sm == 0 ? optimizeForCpu(*result, key.level) : optimizeForGpu(*result);
+      llvm::Error error = key.sm == 0 ? optimizeForCpu(*result, key.level) : optimizeForGpu(*result, instructions());
       if (error) {
         check(false, "optimisation: " + llvm::toString(std::move(error)));
       }
@@ -191,13 +191,13 @@ private:
   std::string ptx() {
     std::unique_ptr<llvm::Module> llvmModule = translated();
     std::string text;
-    timed("ptx", [&] { text = check(emitPtx(*llvmModule), "PTX"); });
+    timed("ptx", [&] { text = check(emitPtx(*llvmModule, instructions()), "PTX"); });
     return text;
   }
 
   std::string cubin(const std::string &text) {
     if (key.sm == kPtxOnly) {
-      throw Error(TW_UNSUPPORTED, "stage: cubin needs a key for one SM, and this one's target is sm_80:ptx", "stage");
+      throw Error(TW_UNSUPPORTED, "stage: cubin needs a key for one SM, and this one's target is ptx", "stage");
     }
     std::string why;
     std::optional<PtxAssembler> assembler = findPtxAssembler(&why);
@@ -213,9 +213,11 @@ private:
 
   std::string assemble(const PtxAssembler &assembler, const std::string &text) {
     std::string bytes;
-    timed("cubin", [&] { bytes = check(assemblePtx(assembler, text, key.sm, nullptr), "assembling"); });
+    timed("cubin", [&] { bytes = check(assemblePtx(assembler, text, key.sm, instructions(), nullptr), "assembling"); });
     return bytes;
   }
+
+  GpuInstructions instructions() const { return key.isSm90a() ? GpuInstructions::Sm90a : GpuInstructions::Sm80; }
 
   KernelKey key;
   MLIRContext context;
@@ -235,7 +237,7 @@ Artifact runtime::compileKernel(const KernelKey &key) {
   } else {
     std::tie(artifact.format, artifact.object) = compilation.gpuCode();
     artifact.sharedBytes = compilation.sharedBytes;
-    artifact.threads = 32u * key.schedule.warps;
+    artifact.threads = key.schedule.threads();
   }
   artifact.keyText = toText(key);
   artifact.symbol = kernelSymbol(key.kind);

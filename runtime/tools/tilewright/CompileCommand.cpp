@@ -362,9 +362,10 @@ void addCompileCommand(CLI::App &app) {
     return option;
   };
   describe(command->add_option("--target", options->target,
-                               "cpu, or a GPU: the architecture that machine code is for, ptx for any that the driver "
-                               "assembles for"))
-      ->check(CLI::IsMember({"cpu", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120", "ptx"}))
+                               "cpu, or a GPU: the architecture that machine code is for (sm_90a: with the instructions "
+                               "that only SM 90 has, where a kernel of those serves, which is what such a GPU gets), "
+                               "ptx for any that the driver assembles for"))
+      ->check(CLI::IsMember({"cpu", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_90a", "sm_100", "sm_120", "ptx"}))
       ->capture_default_str();
   describe(command->add_option("--kernel", options->kernel,
                                "forward, or row_limits: the program that turns packed GLM pairs into one limit a row"))
@@ -401,7 +402,7 @@ void addCompileCommand(CLI::App &app) {
       ->default_str("the best of this machine");
   describe(command->add_option("--schedule", options->schedule,
                                "Schedule: orientation, blocks, and a register tile, such as kq:64x64:8x2, or for a GPU "
-                               "warps, such as qk:128x64:w4"))
+                               "warps, such as qk:128x64:w4, for sm_90a groups, such as qk:128x128:g2:s2"))
       ->type_name("TEXT")
       ->default_str("the schedule table's choice");
   describe(command->add_option("--strided", options->strided,

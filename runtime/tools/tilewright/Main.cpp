@@ -25,7 +25,8 @@ void checkScheduleKind(const std::string &schedule, bool gpu) {
   if (colon == std::string::npos || colon + 1 == schedule.size()) {
     return;
   }
-  const bool ofGpu = schedule[colon + 1] == 'w';
+  const size_t letter = schedule.find_first_of("wg", schedule.find(':') + 1);
+  const bool ofGpu = letter != std::string::npos && schedule[letter - 1] == ':';
   if (ofGpu != gpu) {
     throw UsageError("--schedule is '" + schedule + "', which is a " + (ofGpu ? "GPU" : "CPU") + "'s; " +
                      (gpu ? "a GPU's ends in a number of warps, as in qk:128x64:w4"

@@ -98,13 +98,13 @@ protected:
 TEST_F(InProcess, MakesACubinForEachSm) {
   for (unsigned sm : {80u, 90u}) {
     SCOPED_TRACE(sm);
-    expectCubin(valueOrFail(assemblePtx(inProcess, kPtx, sm, nullptr)), sm);
+    expectCubin(valueOrFail(assemblePtx(inProcess, kPtx, sm, GpuInstructions::Sm80, nullptr)), sm);
   }
 }
 
 TEST_F(InProcess, TheLogCountsRegistersAndSpills) {
   std::string log = "of an earlier call";
-  valueOrFail(assemblePtx(inProcess, kPtx, 80, &log));
+  valueOrFail(assemblePtx(inProcess, kPtx, 80, GpuInstructions::Sm80, &log));
   EXPECT_THAT(log, testing::AllOf(HasSubstr("function 'sums' for 'sm_80'"), HasSubstr("0 bytes spill stores"),
                                   testing::ContainsRegex("Used [0-9]+ registers")));
   EXPECT_EQ(log.find('\0'), std::string::npos);
@@ -114,19 +114,19 @@ TEST_F(InProcess, ErrorsKeepTheLog) {
   std::string broken = kPtx;
   broken.replace(broken.find("add.f32"), 7, "sub.f23");
   std::string log;
-  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, broken, 90, &log)),
+  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, broken, 90, GpuInstructions::Sm80, &log)),
               testing::AllOf(HasSubstr("-arch=sm_90"), HasSubstr("libtilewright_ptx.so"), HasSubstr("line 10"),
                              HasSubstr(".f23"), HasSubstr(log)));
   EXPECT_THAT(log, HasSubstr("line 10"));
-  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, kPtx, 35, nullptr)), HasSubstr("sm_35"));
-  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, "", 80, nullptr)), HasSubstr("failed (2)"));
+  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, kPtx, 35, GpuInstructions::Sm80, nullptr)), HasSubstr("sm_35"));
+  EXPECT_THAT(errorOrFail(assemblePtx(inProcess, "", 80, GpuInstructions::Sm80, nullptr)), HasSubstr("failed (2)"));
   // And the next one is as good as the first.
-  expectCubin(valueOrFail(assemblePtx(inProcess, kPtx, 80, nullptr)), 80);
+  expectCubin(valueOrFail(assemblePtx(inProcess, kPtx, 80, GpuInstructions::Sm80, nullptr)), 80);
 }
 
 TEST_F(InProcess, ThreadsGetTheBytesOfASerialCall) {
-  const std::string alone[] = {valueOrFail(assemblePtx(inProcess, kPtx, 80, nullptr)),
-                               valueOrFail(assemblePtx(inProcess, kPtx, 90, nullptr))};
+  const std::string alone[] = {valueOrFail(assemblePtx(inProcess, kPtx, 80, GpuInstructions::Sm80, nullptr)),
+                               valueOrFail(assemblePtx(inProcess, kPtx, 90, GpuInstructions::Sm80, nullptr))};
   ASSERT_NE(alone[0], alone[1]);
   std::array<std::string, 2> differing;
   std::array<std::thread, 2> threads;
@@ -134,7 +134,7 @@ TEST_F(InProcess, ThreadsGetTheBytesOfASerialCall) {
     threads[i] = std::thread([&, i] {
       for (unsigned repeat = 0; repeat < 50; ++repeat) {
         const unsigned which = (i + repeat) % 2;
-        llvm::Expected<std::string> bytes = assemblePtx(inProcess, kPtx, which == 0 ? 80 : 90, nullptr);
+        llvm::Expected<std::string> bytes = assemblePtx(inProcess, kPtx, which == 0 ? 80 : 90, GpuInstructions::Sm80, nullptr);
         if (!bytes) {
           differing[i] = llvm::toString(bytes.takeError());
         } else if (*bytes != alone[which]) {
@@ -176,7 +176,7 @@ TEST(PtxAssemblerChoice, TheNamedProgramGoesFirst) {
   std::optional<PtxAssembler> found = findPtxAssembler();
   ASSERT_TRUE(found);
   EXPECT_EQ(found->ptxas, "/bin/false");
-  EXPECT_THAT(errorOrFail(assemblePtx(*found, kPtx, 80, nullptr)),
+  EXPECT_THAT(errorOrFail(assemblePtx(*found, kPtx, 80, GpuInstructions::Sm80, nullptr)),
               testing::AllOf(HasSubstr("/bin/false -arch=sm_80"), HasSubstr("failed (1)")));
   const AssemblerInfo info = gpuAssembler();
   EXPECT_FALSE(info.found);
@@ -186,5 +186,5 @@ TEST(PtxAssemblerChoice, TheNamedProgramGoesFirst) {
 
 TEST(PtxAssemblerChoice, WhatAProgramPrintsIsInTheError) {
   Variable chosen("TILEWRIGHT_PTXAS", "/bin/ls"); // it knows no option -arch=sm_80 and says so
-  EXPECT_THAT(errorOrFail(assemblePtx(*findPtxAssembler(), kPtx, 80, nullptr)), HasSubstr("option"));
+  EXPECT_THAT(errorOrFail(assemblePtx(*findPtxAssembler(), kPtx, 80, GpuInstructions::Sm80, nullptr)), HasSubstr("option"));
 }

@@ -121,7 +121,8 @@ TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
     const std::string name = nameOf(GetParam(), even);
     SCOPED_TRACE(toText(key));
     std::string log;
-    llvm::Expected<std::string> cubin = assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm, &log);
+    llvm::Expected<std::string> cubin = assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm,
+                                                    key.isSm90a() ? GpuInstructions::Sm90a : GpuInstructions::Sm80, &log);
     ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
 
     // wgmma is not used, so nothing may be serialised; any other warning is news as well.

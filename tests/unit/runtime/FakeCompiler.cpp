@@ -87,7 +87,7 @@ Artifact tilewright::runtime::compileKernel(const KernelKey &key) {
     artifact.format = key.sm == kPtxOnly ? CodeFormat::Ptx : CodeFormat::Cubin;
     artifact.symbol = key.kind == kernels::KernelKind::Forward ? "attn_forward" : "attn_row_limits";
     artifact.sharedBytes = fake.sharedBytes.load();
-    artifact.threads = 32u * key.schedule.warps;
+    artifact.threads = key.schedule.threads();
   }
   artifact.pipeline = "fake";
   artifact.stageMs = {{"attn", 0.25}, {"llvm", 1.5}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LLVM dialect with NVVM to PTX, for the sm_80 family, and PTX to machine code where an assembler is found.
+// LLVM dialect with NVVM to PTX, for both instruction families, and PTX to machine code where an assembler is found.
 #ifndef TILEWRIGHT_TARGET_GPUCODEGEN_H
 #define TILEWRIGHT_TARGET_GPUCODEGEN_H
 
@@ -17,12 +17,16 @@ class Module;
 
 namespace tilewright {
 
+/// What PTX is written for. Sm80: compute capability 8.0, ISA 7.4, which every driver from CUDA 11.4 on assembles for
+/// every GPU from Ampere on. Sm90a: 9.0 and no other, ISA 8.0, for drivers from CUDA 12.0 on.
+enum class GpuInstructions : uint8_t { Sm80, Sm90a };
+
 /// Translates a module of the LLVM dialect with NVVM intrinsics. An error (diagnostics were emitted) on failure.
-llvm::Expected<std::unique_ptr<llvm::Module>> translateForGpu(mlir::ModuleOp module, llvm::LLVMContext &context);
+llvm::Expected<std::unique_ptr<llvm::Module>> translateForGpu(mlir::ModuleOp module, GpuInstructions instructions,
+                                                              llvm::LLVMContext &context);
 /// The lean LLVM pipeline; ptxas allocates registers and schedules, and undoes more than it gains from -O3.
-llvm::Error optimizeForGpu(llvm::Module &module);
-/// PTX for sm_80, ISA 7.4: every driver from CUDA 11.4 on assembles it for every GPU from Ampere on.
-llvm::Expected<std::string> emitPtx(llvm::Module &module);
+llvm::Error optimizeForGpu(llvm::Module &module, GpuInstructions instructions);
+llvm::Expected<std::string> emitPtx(llvm::Module &module, GpuInstructions instructions);
 
 /// What turns PTX into machine code.
 struct PtxAssembler {
@@ -36,10 +40,10 @@ struct PtxAssembler {
 /// PATH, in /usr/local/cuda/bin, or of the Python package nvidia-cuda-nvcc where this library is installed as a wheel.
 /// Nothing if there is none; `whyNotInProcess`, if not null, then says why the second was not taken.
 std::optional<PtxAssembler> findPtxAssembler(std::string *whyNotInProcess = nullptr);
-/// PTX to a cubin for `sm`, by ptxas -O3. `log`, if not null, gets what `ptxas -v` prints, on failure too: registers,
+/// PTX to a cubin for `sm`, which is 90 for the instructions Sm90a, by ptxas -O3. `log`, if not null, gets what `ptxas -v` prints, on failure too: registers,
 /// spills, warnings. The error of a failure holds it. Thread-safe.
 llvm::Expected<std::string> assemblePtx(const PtxAssembler &assembler, const std::string &ptx, unsigned sm,
-                                        std::string *log);
+                                        GpuInstructions instructions, std::string *log);
 /// The CUDA release that the assembler belongs to, as "13.0". Starts the program, if it is one.
 llvm::Expected<std::string> ptxAssemblerVersion(const PtxAssembler &assembler);
 /// The file of the program, or of the library in this process.

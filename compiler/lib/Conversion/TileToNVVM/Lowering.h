@@ -14,6 +14,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "tilewright/Target/GpuTarget.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/bit.h"
 
 namespace tilewright::tile2nvvm {
@@ -123,6 +124,7 @@ private:
 
   //===- WarpRoles.cpp: producer and consumers, rings, products that overlap ----------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
+  void makeUniform(tile::RolesOp op);
   mlir::LogicalResult lowerFill(tile::FillOp op);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);

@@ -136,6 +136,8 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   });
   NVVM::Barrier0Op::create(b);
 
+  makeUniform(op);
+
   int64_t groups = warps / 4;
   RoleRegisters registers = registersOf(groups);
   Value produces = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, warp, i32(warps));
@@ -155,6 +157,33 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   b.setInsertionPointToStart(ifOp.elseBlock());
   NVVM::SetMaxRegisterOp::create(b, registers.consumer, NVVM::SetMaxRegisterAction::increase);
   return lowerBlock(op.getConsumer().front());
+}
+
+/// What decides the control flow of the roles is the same in all threads, but where it comes from a 64-bit division
+/// ptxas cannot see that, and keeps ring positions and descriptors in registers of each thread instead of the warp's: an
+/// instruction more for each product. A shuffle from lane 0 tells it. Numbers of blocks and rows fit in 31 bits.
+void FunctionLowering::makeUniform(tile::RolesOp op) {
+  llvm::SetVector<Value> values;
+  auto add = [&](Value value) {
+    Operation *def = value.getDefiningOp();
+    if (value.getType().isIndex() && def && !op->isAncestor(def) && !isa<arith::ConstantOp>(def)) {
+      values.insert(value);
+    }
+  };
+  op->walk([&](Operation *inner) {
+    if (auto loop = dyn_cast<scf::ForOp>(inner)) {
+      add(loop.getLowerBound());
+      add(loop.getUpperBound());
+    } else if (isa<arith::CmpIOp>(inner)) {
+      llvm::for_each(inner->getOperands(), add);
+    }
+  });
+  for (Value value : values) {
+    Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
+    Value first = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), narrow, i32(0), i32(31), NVVM::ShflKind::idx,
+                                       UnitAttr());
+    scalars.map(value, toIndex(first));
+  }
 }
 
 void FunctionLowering::warpgroupBarrier() {

@@ -27,11 +27,17 @@ struct Schedule {
                             ///< orientation is QueriesByKeys and the register tile 0 x 0
   uint8_t stages = 1;       ///< of a GPU: buffers in the ring of key and value blocks, 1..4; 1 on a CPU
 
+  /// Of the sm_90a family: consumer warpgroups, 2 or 3, of 64 rows each; then warps is 4 * groups, blockM 64 * groups
+  /// and blockN at most 256. 0 everywhere else.
+  uint8_t groups = 0;
+
   bool operator==(const Schedule &) const = default;
+  /// Threads of a GPU's block, a producer warpgroup included.
+  unsigned threads() const { return static_cast<unsigned>(gpuBlockThreads(warps, groups != 0)); }
 };
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
-/// more than one stage "qk:128x64:w4:s2".
+/// more than one stage "qk:128x64:w4:s2"; one of the sm_90a family has groups for warps: "qk:128x128:g2:s2".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -41,7 +47,8 @@ inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
     "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, with blocks a multiple of 16 in [16, 512], "
     "microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a multiple of 16 * warps and stages in "
-    "[2, 4]";
+    "[2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in qk:128x128:g2:s2, blockM 64 a group and blockN at "
+    "most 256";
 
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
@@ -55,6 +62,10 @@ int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned 
 /// blocks do not fit in that SM's shared memory do not match.
 /// `matrix`: a bias or mask with a row a query joins the scores.
 Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false);
+
+/// A schedule of the sm_90a family, from the table sm_90a.json; nothing where it has none for these head dims, which is
+/// where the other family is as fast.
+std::optional<Schedule> chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked);
 
 } // namespace tilewright::kernels
 

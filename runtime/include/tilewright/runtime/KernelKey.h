@@ -33,8 +33,16 @@ inline constexpr uint16_t kPtxOnly = kPtxOnlySm;
 /// and otherwise PTX with schedules for the least shared memory that any known GPU has.
 std::optional<uint16_t> smOf(int major, int minor);
 
-/// KernelKey::sm of "sm_90" or "ptx"; nothing if it names no GPU of GpuTarget.h. gpuTargetNames() lists what it knows.
-std::optional<uint16_t> parseGpuTarget(std::string_view text);
+/// The SM whose instructions the family sm_90a is named after: no other GPU runs its code.
+inline constexpr uint16_t kSm90aSm = 90;
+
+/// What a user may ask kernels to be made for: KernelKey::sm, and whether those that the family sm_90a serves are of it.
+struct GpuTargetChoice {
+  uint16_t sm = 0;
+  bool sm90a = false;
+};
+/// "sm_90", "sm_90a" or "ptx"; nothing if it names no GPU of GpuTarget.h. gpuTargetNames() lists what it knows.
+std::optional<GpuTargetChoice> parseGpuTarget(std::string_view text);
 std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 
 /// Canonical text, which parses back to the same key (fields in this order; `build` last):
@@ -43,6 +51,8 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 ///   forward target=sm_80:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 mask=causal
 ///     align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x64:w4 build=0123456789abcdef
 ///   (target=sm_80:ptx for kPtxOnly)
+///   forward target=sm_90a:sm_90 ... schedule=qk:128x128:g2:s2 build=0123456789abcdef
+///   (or target=sm_90a:ptx; exactly with a schedule that has groups)
 /// A feature that the problem has stands between align and schedule, one that it has not does not appear:
 ///   bias=vector|matrix|vector_f32|matrix_f32:ALIGN attnMask=(as bias, or vector_bool|matrix_bool):ALIGN alibi=1
 ///   softcap=1 windowLeft=1
@@ -51,7 +61,7 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 /// (`normalize`); of the schedule, row_limits depends on blockM only and prints the rest at its default.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
-  uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for, or kPtxOnly
+  uint16_t sm = 0; ///< 0: the CPU target. Else the SM that code is assembled for, or kPtxOnly
   CpuLevel level = CpuLevel::X86_64_v2; ///< of the CPU target; the lowest level otherwise
   ElementType dtype = ElementType::F32;
   attn::MaskKind mask = attn::MaskKind::None;
@@ -78,10 +88,17 @@ struct KernelKey {
   bool operator==(const KernelKey &) const = default;
   kernels::ForwardFeatures features() const { return {mask, bias, attnMask, alibi, softcap, windowLeft}; }
 
+  /// The instruction family of a GPU key: sm_90a with a schedule that has groups, else sm_80.
+  bool isSm90a() const { return schedule.groups != 0; }
+
   /// Clears what the kernel kind or the target does not depend on. Every key is made through this.
   void normalize();
   size_t hash() const;
 };
+
+/// Null if the family sm_90a has a kernel for this (its schedule aside), else what stands in the way. It asks for what
+/// TMA and wgmma need; a plan also looks at strides and lengths.
+const char *whyNotSm90a(const KernelKey &key);
 
 /// This library's content hash, 16 hex digits: the `build` field of every key that it makes.
 std::string_view buildId();
