@@ -57,8 +57,13 @@ func.func @level() attributes {tile.target = #tile.cpu<"x86-64-v1">} { return }
 
 // -----
 
-// expected-error @+1 {{expected sm_80, got "sm_75"}}
+// expected-error @+1 {{expected sm_80 or sm_90a, got "sm_75"}}
 func.func @gpu_family() attributes {tile.target = #tile.gpu<"sm_75", sm 80>} { return }
+
+// -----
+
+// expected-error @+1 {{expected SM 90 or 65535 (PTX only) with the family sm_90a, whose code no other GPU runs, got 100}}
+func.func @gpu_family_sm() attributes {tile.target = #tile.gpu<"sm_90a", sm 100>} { return }
 
 // -----
 
