@@ -17,6 +17,11 @@ namespace {
 constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
 constexpr int64_t kWarpgroup = 128;               ///< threads
 
+/// Dimensions of tensors (batch, seqlen, heads, head dim) in the order of their maps (runtime/lib/cuda/TensorMaps.cpp):
+/// what a block's columns and rows run along comes first.
+constexpr unsigned kRowDim = 1;
+constexpr std::array<unsigned, 4> kTensorMapDims = {3, kRowDim, 2, 0};
+
 /// Registers that a thread of each role has while it computes. A block starts with as many for each; together they are
 /// what a block of three or four warpgroups is given.
 struct RoleRegisters {
@@ -42,19 +47,18 @@ BlockArgument strideArgument(Value stride) {
 /// coordinates times strides.
 class PlaceReader {
 public:
-  PlaceReader(tile::ViewOp view, ImplicitLocOpBuilder &b) : view(view), b(b) {}
+  explicit PlaceReader(tile::ViewOp view) : view(view) {}
 
-  FailureOr<TensorPlace> read(unsigned &rowDim) {
+  FailureOr<TensorPlace> read() {
     place.base = dyn_cast<BlockArgument>(view.getBase());
     if (!place.base) {
       return view.emitOpError("expected its pointer to be an argument: TMA copies what a tensor map describes");
     }
     std::optional<unsigned> row = dimensionOf(view.getStrides()[0]);
-    if (!row || *row == 3 || failed(readTerm(view.getOffset()))) {
-      return view.emitOpError("expected an offset of coordinates times the tensor's strides, and rows along one of its "
-                              "dimensions: TMA copies what a tensor map describes");
+    if (row != kRowDim || failed(readTerm(view.getOffset()))) {
+      return view.emitOpError("expected an offset of coordinates times the tensor's strides, and rows along its "
+                              "dimension 1: TMA copies what a tensor map describes");
     }
-    rowDim = *row;
     return place;
   }
 
@@ -93,7 +97,6 @@ private:
   }
 
   tile::ViewOp view;
-  ImplicitLocOpBuilder &b;
   TensorPlace place;
 };
 
@@ -222,8 +225,7 @@ void FunctionLowering::waitBarrier(Value barrier, Value parity) {
 LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
-  unsigned rowDim = 0;
-  FailureOr<TensorPlace> place = PlaceReader(view, b).read(rowDim);
+  FailureOr<TensorPlace> place = PlaceReader(view).read();
   if (failed(place)) {
     return failure();
   }
@@ -231,12 +233,11 @@ LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
   auto toI32 = [&](Value value) -> Value {
     return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
   };
-  // A tensor map counts dimensions from the innermost.
   SmallVector<Value> coordinates;
-  for (int64_t dim = 3; dim >= 0; --dim) {
+  for (unsigned dim : kTensorMapDims) {
     Value old = place->coordinates[dim];
     Value coordinate = old ? toI32(old) : i32(0);
-    if (dim == rowDim) {
+    if (dim == kRowDim) {
       coordinate = arith::AddIOp::create(b, coordinate, toI32(op.getIndices()[0]));
     }
     coordinates.push_back(coordinate);
