@@ -15,6 +15,8 @@ from .errors import TilewrightError, Unsupported
 from .functions import checked_bool, flash_attn_func
 
 TABLES = Path(__file__).resolve().parent / "schedules"
+# What stands behind the blocks in a GPU schedule's text; a warpgroup that consumes has 64 query rows.
+SCHEDULE_COUNTS = {"w": "warps", "g": "consumer_warpgroups", "s": "stages"}
 
 # What the fields of a key say; those of runtime/README.md.
 FIELDS = {
@@ -245,8 +247,8 @@ def _schedule(fields: Dict[str, str]) -> Dict[str, Any]:
         "block_n": block_n,
     }
     for part in rest:
-        if part[0] in "ws" and part[1:].isdigit():
-            facts["warps" if part[0] == "w" else "stages"] = int(part[1:])
+        if part[0] in SCHEDULE_COUNTS and part[1:].isdigit():
+            facts[SCHEDULE_COUNTS[part[0]]] = int(part[1:])
         else:
             facts["register_tile"] = part
     return facts
@@ -265,7 +267,7 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
     The library chose it; here the row is found again: the first that allows the problem and has that schedule.
     """
     family, _, target = fields["target"].partition(":")
-    table = TABLES / ("cpu.json" if family == "cpu" else "gpu.json")
+    table = TABLES / {"cpu": "cpu.json", "sm_90a": "sm_90a.json"}.get(family, "gpu.json")
     if not table.is_file():
         return {"measured": None, "why": "this package carries no schedule tables"}
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
@@ -351,7 +353,7 @@ def _step_lines(number: int, step: Dict[str, Any]) -> List[str]:
     shown = [f"blocks of {schedule['block_m']} rows{keys}"]
     shown += [
         f"{name.replace('_', ' ')} {schedule[name]}"
-        for name in ("orientation", "register_tile", "warps", "stages")
+        for name in ("orientation", "register_tile", "warps", "consumer_warpgroups", "stages")
         if name in schedule
     ]
     lines.append(f"     schedule: {', '.join(shown)}")

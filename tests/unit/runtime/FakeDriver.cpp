@@ -195,11 +195,22 @@ const DriverApi kTable = {
 };
 // clang-format on
 
+const DriverApi kTableWithMaps = [] {
+  DriverApi table = kTable;
+  table.tensorMapEncodeTiled = [](TensorMap *, int type, uint32_t rank, void *memory, const uint64_t *sizes,
+                                  const uint64_t *strides, const uint32_t *box, const uint32_t *, int, int, int,
+                                  int) -> Result {
+    fake->maps.push_back({type, memory, {sizes, sizes + rank}, {strides, strides + rank - 1}, {box, box + rank}});
+    return called("TensorMapEncodeTiled");
+  };
+  return table;
+}();
+
 } // namespace
 
-FakeDriver::FakeDriver(std::vector<FakeDevice> models) : devices(std::move(models)) {
+FakeDriver::FakeDriver(std::vector<FakeDevice> models, bool tensorMaps) : devices(std::move(models)) {
   fake = this;
-  setDriverForTesting(&kTable);
+  setDriverForTesting(tensorMaps ? &kTableWithMaps : &kTable);
 }
 
 FakeDriver::~FakeDriver() {

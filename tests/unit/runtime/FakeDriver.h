@@ -34,7 +34,15 @@ public:
     std::vector<uint64_t> values;    ///< 8 bytes at each of the first `parameterCount` addresses
   };
 
-  explicit FakeDriver(std::vector<FakeDevice> devices = std::vector<FakeDevice>(1));
+  struct EncodedMap {
+    int type;
+    void *memory;
+    std::vector<uint64_t> sizes, strides;
+    std::vector<uint32_t> box;
+  };
+
+  /// `tensorMaps`: it can encode tensor maps, as drivers of Hopper can, so kernels of the family sm_90a are planned.
+  explicit FakeDriver(std::vector<FakeDevice> devices = std::vector<FakeDevice>(1), bool tensorMaps = false);
   ~FakeDriver();
   FakeDriver(const FakeDriver &) = delete;
   FakeDriver &operator=(const FakeDriver &) = delete;
@@ -48,6 +56,7 @@ public:
   std::vector<FakeDevice> devices;
   std::vector<std::string> calls; ///< names, in order
   std::vector<Launch> launches;
+  std::vector<EncodedMap> maps;
   std::vector<std::string> images;           ///< what modules were loaded from
   std::map<std::string, int> sharedAttribute; ///< by symbol: dynamic shared memory that was allowed
   std::vector<runtime::cuda::Context> contexts; ///< the stack; the last is current

@@ -346,6 +346,6 @@ TEST(CudaTarget, PlansNeedNoDevice) {
   tw_engine_destroy(engine);
   options.cuda_target = "sm_91";
   EXPECT_EQ(tw_engine_create(&options, &engine), TW_INVALID_ARGUMENT);
-  EXPECT_STREQ(tw_last_error(), "cuda_target: is 'sm_91', must be one of sm_80, sm_86, sm_87, sm_89, sm_90, sm_100, "
-                                "sm_120, ptx");
+  EXPECT_STREQ(tw_last_error(), "cuda_target: is 'sm_91', must be one of sm_80, sm_86, sm_87, sm_89, sm_90, sm_90a, "
+                                "sm_100, sm_120, ptx");
 }

@@ -153,13 +153,16 @@ LogicalResult FunctionLowering::lowerReduce(tile::ReduceOp op) {
   Fragment result;
   for (int64_t slab = 0; slab < slabs; ++slab) {
     for (int64_t half = 0; half < 2; ++half) {
-      Value total;
+      // The two columns of a group in chains of their own, where a thread has few rows to work on side by side.
+      std::array<Value, 2> chains;
       for (int64_t group = 0; group < groups; ++group) {
         for (int64_t e = 0; e < 2; ++e) {
           Value x = source[(slab * groups + group) * 4 + 2 * half + e];
-          total = total ? combine(total, x) : x;
+          Value &chain = chains[roles ? e : 0];
+          chain = chain ? combine(chain, x) : x;
         }
       }
+      Value total = chains[1] ? combine(chains[0], chains[1]) : chains[0];
       for (int64_t mask : {1, 2}) {
         Value other = NVVM::ShflOp::create(b, b.getF32Type(), i32(-1), total, i32(mask), i32(31),
                                            NVVM::ShflKind::bfly, UnitAttr());
@@ -195,6 +198,11 @@ LogicalResult FunctionLowering::lowerFold(tile::FoldOp op) {
 SmallVector<Value> FunctionLowering::choose(Value condition, Type type, size_t count,
                                             function_ref<SmallVector<Value>()> then,
                                             function_ref<SmallVector<Value>()> otherwise) {
+  if (roles) {
+    // The whole warp takes the rarer side if a lane needs it: both give every lane what it wants, and a branch that
+    // never parts a warp leaves the assembler free to move instructions.
+    condition = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), condition, NVVM::VoteSyncKind::any);
+  }
   auto ifOp = scf::IfOp::create(b, SmallVector<Type>(count, type), condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
@@ -204,17 +212,23 @@ SmallVector<Value> FunctionLowering::choose(Value condition, Type type, size_t c
   return SmallVector<Value>(ifOp.getResults());
 }
 
+/// Groups of 8 columns of a row that are multiplied without asking.
+static constexpr int64_t kFewGroups = 8;
+
 /// A branch of each thread's own: the multiplications exchange nothing, so lanes may differ.
 LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
   SmallVector<Value> source(fragmentOf(op.getSource())), factors(fragmentOf(op.getFactors()));
   int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
   Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1.0f));
-  Value any;
-  for (Value factor : factors) {
-    // Unordered: a NaN is no 1.
-    Value moved = arith::CmpFOp::create(b, arith::CmpFPredicate::UNE, factor, one);
-    any = any ? Value(arith::OrIOp::create(b, any, moved)) : moved;
-  }
+  auto any = [&] {
+    Value any;
+    for (Value factor : factors) {
+      // Unordered: a NaN is no 1.
+      Value moved = arith::CmpFOp::create(b, arith::CmpFPredicate::UNE, factor, one);
+      any = any ? Value(arith::OrIOp::create(b, any, moved)) : moved;
+    }
+    return any;
+  };
   auto scaled = [&] {
     SmallVector<Value> elements;
     for (auto [i, value] : llvm::enumerate(source)) {
@@ -222,8 +236,13 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
     }
     return elements;
   };
+  if (roles && groups <= kFewGroups) {
+    // Fewer multiplications than a branch costs beside products that run on their own.
+    fragments[op.getResult()] = Fragment{scaled(), false};
+    return success();
+  }
   auto unchanged = [&] { return source; };
-  fragments[op.getResult()] = Fragment{choose(any, b.getF32Type(), source.size(), scaled, unchanged), false};
+  fragments[op.getResult()] = Fragment{choose(any(), b.getF32Type(), source.size(), scaled, unchanged), false};
   return success();
 }
 
@@ -233,13 +252,14 @@ LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp o
   int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
   Value factor = scalars.lookup(op.getFactor());
   Value limit = arith::ConstantOp::create(b, b.getF32FloatAttr(1024.0f));
-  Value small;
+  Value large;
   SmallVector<Value> scaled;
   for (Value reference : references) {
     scaled.push_back(arith::MulFOp::create(b, reference, factor));
     Value size = LLVM::FAbsOp::create(b, b.getF32Type(), scaled.back());
-    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, size, limit);
-    small = small ? Value(arith::AndIOp::create(b, small, below)) : below;
+    // Unordered: a NaN is not small.
+    Value beyond = arith::CmpFOp::create(b, arith::CmpFPredicate::UGE, size, limit);
+    large = large ? Value(arith::OrIOp::create(b, large, beyond)) : beyond;
   }
   // The rare case only replaces what the fused operation takes: differences, and references of 0.
   size_t count = source.size();
@@ -257,7 +277,7 @@ LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp o
     operands.append(scaled.size(), zero);
     return operands;
   };
-  SmallVector<Value> operands = choose(small, b.getF32Type(), count + scaled.size(), asTheyAre, differences);
+  SmallVector<Value> operands = choose(large, b.getF32Type(), count + scaled.size(), differences, asTheyAre);
   SmallVector<Value> negated, elements;
   for (size_t row = 0; row < scaled.size(); ++row) {
     negated.push_back(arith::NegFOp::create(b, operands[count + row]));

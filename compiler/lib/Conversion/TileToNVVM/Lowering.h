@@ -124,7 +124,7 @@ private:
 
   //===- WarpRoles.cpp: producer and consumers, rings, products that overlap ----------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
-  void makeUniform(tile::RolesOp op);
+  void narrowDecisions(tile::RolesOp op);
   mlir::LogicalResult lowerFill(tile::FillOp op);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);
@@ -136,6 +136,8 @@ private:
   mlir::Value barrierOf(const SharedBuffer &ring, bool empty, mlir::Value slot);
   void waitBarrier(mlir::Value barrier, mlir::Value parity);
   void warpgroupBarrier();
+  void takeTurn();
+  void passTurn();
   void startProduct(mlir::Value a, mlir::Value right, mlir::Value accumulator, bool transB, mlir::Value result);
   void awaitProduct(mlir::Value started, int64_t pending, mlir::Value result);
   mlir::Value matrixDescriptor(const SharedBuffer &buffer, mlir::Value byte, int64_t boxStride);

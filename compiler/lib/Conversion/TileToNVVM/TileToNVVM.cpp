@@ -190,6 +190,14 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     NVVM::Barrier0Op::create(b);
     return success();
   }
+  if (isa<tile::TakeTurnOp>(op)) {
+    takeTurn();
+    return success();
+  }
+  if (isa<tile::PassTurnOp>(op)) {
+    passTurn();
+    return success();
+  }
   if (isa<tile::ProgramOp>(op)) {
     Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
     scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
@@ -236,12 +244,18 @@ void FunctionLowering::bind(ValueRange olds, ValueRange elements) {
 }
 
 LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
-  auto newLoop = scf::ForOp::create(b, scalars.lookup(op.getLowerBound()), scalars.lookup(op.getUpperBound()),
-                                    scalars.lookup(op.getStep()), elementsOf(op.getInitArgs()));
+  auto bound = [&](Value value) -> Value {
+    value = scalars.lookup(value);
+    // With roles numbers of blocks are narrow: see narrowDecisions.
+    return roles ? Value(arith::IndexCastOp::create(b, b.getI32Type(), value)) : value;
+  };
+  auto newLoop = scf::ForOp::create(b, bound(op.getLowerBound()), bound(op.getUpperBound()), bound(op.getStep()),
+                                    elementsOf(op.getInitArgs()));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(newLoop.getBody());
-    scalars.map(op.getInductionVar(), newLoop.getInductionVar());
+    Value number = newLoop.getInductionVar();
+    scalars.map(op.getInductionVar(), roles ? toIndex(number) : number);
     bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
     if (failed(lowerBlock(*op.getBody()))) {
       return failure();

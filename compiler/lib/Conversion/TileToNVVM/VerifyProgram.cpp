@@ -51,7 +51,8 @@ private:
 };
 
 bool isRoleOp(Operation *op) {
-  return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp>(op);
+  return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp,
+             tile::TakeTurnOp, tile::PassTurnOp>(op);
 }
 
 /// Operations that the conversion, and the passes behind it, have code for.

@@ -16,6 +16,8 @@ namespace {
 
 constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
 constexpr int64_t kWarpgroup = 128;               ///< threads
+/// Named barriers: 0 is the whole block's, then one for each consumer group, then one for each group's turns.
+constexpr int64_t kFirstTurnBarrier = 4;
 
 /// Dimensions of tensors (batch, seqlen, heads, head dim) in the order of their maps (runtime/lib/cuda/TensorMaps.cpp):
 /// what a block's columns and rows run along comes first.
@@ -118,6 +120,10 @@ SmallVector<BlockArgument> tile2nvvm::mappedTensors(func::FuncOp func) {
 // Roles
 //===----------------------------------------------------------------------===//
 
+static bool hasTurns(tile::RolesOp op) {
+  return op.getConsumer().walk([](tile::TakeTurnOp) { return WalkResult::interrupt(); }).wasInterrupted();
+}
+
 LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   // Barriers lie behind the buffers: a full and an empty one for each.
   for (Value ringValue : ringOrder) {
@@ -139,7 +145,7 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   });
   NVVM::Barrier0Op::create(b);
 
-  makeUniform(op);
+  narrowDecisions(op);
 
   int64_t groups = warps / 4;
   RoleRegisters registers = registersOf(groups);
@@ -159,40 +165,50 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   }
   b.setInsertionPointToStart(ifOp.elseBlock());
   NVVM::SetMaxRegisterOp::create(b, registers.consumer, NVVM::SetMaxRegisterAction::increase);
+  if (hasTurns(op)) {
+    // The first turn is the first group's: as if the last one had passed it.
+    Value last = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, warp, i32(warps - 4));
+    ifThen(last, [&] { passTurn(); });
+  }
   return lowerBlock(op.getConsumer().front());
 }
 
-/// What decides the control flow of the roles is the same in all threads, but where it comes from a 64-bit division
-/// ptxas cannot see that, and keeps ring positions and descriptors in registers of each thread instead of the warp's: an
-/// instruction more for each product. A shuffle from lane 0 tells it. Numbers of blocks and rows fit in 31 bits.
-void FunctionLowering::makeUniform(tile::RolesOp op) {
+/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by is narrowed, so that
+/// comparisons and counters, which the matrix unit waits for, take one instruction and one register each.
+void FunctionLowering::narrowDecisions(tile::RolesOp op) {
   llvm::SetVector<Value> values;
-  auto add = [&](Value value) {
-    Operation *def = value.getDefiningOp();
-    if (value.getType().isIndex() && def && !op->isAncestor(def) && !isa<arith::ConstantOp>(def)) {
-      values.insert(value);
-    }
-  };
-  op->walk([&](Operation *inner) {
-    if (auto loop = dyn_cast<scf::ForOp>(inner)) {
-      add(loop.getLowerBound());
-      add(loop.getUpperBound());
-    } else if (isa<arith::CmpIOp>(inner)) {
-      llvm::for_each(inner->getOperands(), add);
+  op->walk([&](arith::CmpIOp compare) {
+    for (Value value : compare->getOperands()) {
+      Operation *def = value.getDefiningOp();
+      if (value.getType().isIndex() && def && !op->isAncestor(def) && !isa<arith::ConstantOp>(def)) {
+        values.insert(value);
+      }
     }
   });
   for (Value value : values) {
     Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-    Value first = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), narrow, i32(0), i32(31), NVVM::ShflKind::idx,
-                                       UnitAttr());
-    scalars.map(value, toIndex(first));
+    scalars.map(value, toIndex(narrow));
   }
 }
 
 void FunctionLowering::warpgroupBarrier() {
-  // Barrier 0 is the whole block's.
   Value id = arith::AddIOp::create(b, arith::ShRUIOp::create(b, warp, i32(2)), i32(1));
   NVVM::BarrierOp::create(b, TypeRange{}, id, i32(kWarpgroup), NVVM::BarrierReductionAttr(), Value());
+}
+
+/// A turn is a phase of the warpgroup's own barrier: its threads wait, those of the group before it arrive.
+void FunctionLowering::takeTurn() {
+  Value group = arith::ShRUIOp::create(b, warp, i32(2));
+  Value id = arith::AddIOp::create(b, group, i32(kFirstTurnBarrier));
+  NVVM::BarrierOp::create(b, TypeRange{}, id, i32(2 * kWarpgroup), NVVM::BarrierReductionAttr(), Value());
+}
+
+void FunctionLowering::passTurn() {
+  Value next = arith::AddIOp::create(b, arith::ShRUIOp::create(b, warp, i32(2)), i32(1));
+  Value last = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, next, i32(warps / 4));
+  next = arith::SelectOp::create(b, last, i32(0), next);
+  Value id = arith::AddIOp::create(b, next, i32(kFirstTurnBarrier));
+  NVVM::BarrierArriveOp::create(b, id, i32(2 * kWarpgroup));
 }
 
 //===----------------------------------------------------------------------===//

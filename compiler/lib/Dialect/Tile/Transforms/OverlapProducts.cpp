@@ -27,7 +27,7 @@ bool isZero(Value tile) {
 /// One loop of the form "scores = q k; weights = softmax(scores); acc = weights v + rescale(acc)".
 class Overlapper {
 public:
-  explicit Overlapper(scf::ForOp loop) : loop(loop), b(loop.getLoc(), loop.getContext()) {}
+  Overlapper(scf::ForOp loop, bool turns) : loop(loop), turns(turns), b(loop.getLoc(), loop.getContext()) {}
 
   /// Finds the parts; false if the loop is of another form.
   bool match() {
@@ -171,6 +171,9 @@ private:
         clone(op, mapping);
         continue;
       }
+      if (turns) {
+        TakeTurnOp::create(b);
+      }
       Value scoresStarted =
           StartDotOp::create(b, scores.getType(), mapping.lookupOrDefault(scores.getA()),
                              mapping.lookupOrDefault(scores.getB()), scores.getAcc().getParentBlock() == loop.getBody()
@@ -180,6 +183,9 @@ private:
       Value buffer = takeValues(before);
       lastStarted = StartDotOp::create(b, last.getType(), carried.back(), buffer, carried[accumulator],
                                        /*trans_b=*/false);
+      if (turns) {
+        PassTurnOp::create(b);
+      }
       mapping.map(scores.getResult(), AwaitDotOp::create(b, scores.getType(), scoresStarted, /*pending=*/1).getResult());
     }
     Value sum = AwaitDotOp::create(b, last.getType(), lastStarted, /*pending=*/0);
@@ -194,6 +200,7 @@ private:
   }
 
   scf::ForOp loop;
+  bool turns;
   ImplicitLocOpBuilder b;
   DotOp scores, last;
   TakeOp values;
@@ -204,13 +211,15 @@ private:
 
 class TileOverlapProductsPass : public tilewright::tile::impl::TileOverlapProductsBase<TileOverlapProductsPass> {
 public:
+  using TileOverlapProductsBase::TileOverlapProductsBase;
+
   void runOnOperation() override {
     SmallVector<scf::ForOp> loops;
     getOperation().walk([&](RolesOp roles) {
       llvm::append_range(loops, roles.getConsumer().getOps<scf::ForOp>());
     });
     for (scf::ForOp loop : loops) {
-      Overlapper overlapper(loop);
+      Overlapper overlapper(loop, turns);
       if (overlapper.match()) {
         overlapper.run();
         ++numLoops;

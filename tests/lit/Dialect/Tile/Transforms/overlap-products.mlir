@@ -1,5 +1,16 @@
 // A block's last product runs beside the next block's scores.
-// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s"
+// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products{turns=false}))" -split-input-file | FileCheck "%s"
+// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s" --check-prefix=TURNS
+
+// TURNS-LABEL: func.func @rotated(
+// TURNS: tile.take_turn
+// TURNS-NEXT: tile.start_dot
+// TURNS-NEXT: tile.take
+// TURNS-NEXT: tile.start_dot
+// TURNS-NEXT: tile.pass_turn
+// TURNS-NEXT: tile.await_dot
+// TURNS-LABEL: func.func @one_product(
+// TURNS-NOT: turn
 
 !ks = !tile.shared<16 x 64 x bf16, stages 2>
 !k = !tile.shared<16 x 64 x bf16>

@@ -240,7 +240,7 @@ def Tile_ScaledDifferenceOp : Tile_Op<"scaled_difference", [Pure, AllTypesMatch<
   let summary = "(source - reference) * factor, the exponent of a weight (GPU)";
   let description = [{
     Element (i, j) is `(source[i, j] - reference[i]) * factor`. Where `|reference[i] * factor|` is below 1024 for all
-    rows that a thread holds, which it is for any usual score, a target may compute
+    rows that a thread, or a warp, holds, which it is for any usual score, a target may compute
     `source[i, j] * factor - round(reference[i] * factor)` as one fused operation instead: as a reference, the rounded
     product is as good as any number near it, and differs from the exact one by less than 2^-14. Beyond, its rounding
     could be larger than an exponent's range, and the difference comes first.

@@ -103,4 +103,19 @@ def Tile_AwaitDotOp : Tile_Op<"await_dot", [MemoryEffects<[MemRead, MemWrite]>, 
   let assemblyFormat = "$started (`pending` $pending^)? attr-dict `:` type($result)";
 }
 
+def Tile_TakeTurnOp : Tile_Op<"take_turn", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "wait for this warpgroup's turn to start products (consumer)";
+  let description = [{
+    Warpgroups take turns, in order, the first one first; `tile.pass_turn` ends a turn. While one starts its products,
+    the others compute from theirs. All consumers take as many turns. Example: `tile.take_turn`
+  }];
+  let assemblyFormat = "attr-dict";
+}
+
+def Tile_PassTurnOp : Tile_Op<"pass_turn", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "end this warpgroup's turn (consumer)";
+  let description = "Example: `tile.pass_turn`";
+  let assemblyFormat = "attr-dict";
+}
+
 #endif // TILEWRIGHT_DIALECT_TILE_IR_TILEROLEOPS

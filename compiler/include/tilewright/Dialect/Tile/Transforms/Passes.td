@@ -115,13 +115,18 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
     registers the product was reading). Behind the loop the last product of the last block is left. All of it is in an
     `scf.if`, for ranges may be empty. Loops of another form stay as they are.
 
+    With `turns`, warpgroups take turns to start the two products (`tile.take_turn`, `tile.pass_turn`), so that one
+    computes its softmax while another's products run.
+
     Runs after `tile-specialize-warps`. Bit-preserving: the same operations in another order, but for the rescaling of
     zeros ahead of the first block, which is left out.
 
     Example: the body of the rotated loop
     ```mlir
+    tile.take_turn
     %0 = tile.start_dot %q, %k, %zero trans_b
     %1 = tile.start_dot %weights_before, %v_before, %acc
+    tile.pass_turn
     %s = tile.await_dot %0 pending 1
     ... softmax of %s ...
     %sum = tile.await_dot %1
@@ -129,7 +134,28 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let options = [Option<"turns", "turns", "bool", /*default=*/"true", "Warpgroups take turns to start products">];
   let statistics = [Statistic<"numLoops", "loops", "Number of loops rotated">];
+}
+
+def TileSplitLoops : Pass<"tile-split-loops", "::mlir::func::FuncOp"> {
+  let summary = "Give the blocks at a loop's end that need work of their own a loop of their own (sm_90a)";
+  let description = [{
+    In the consumers of `tile.roles`, a loop whose body has an `scf.if` with two sides, taken from a certain iteration
+    on, becomes two loops: one without the first side, up to that iteration, and one without the second. So full blocks
+    run in a loop that has no mask in it: beside products that run on their own, a branch keeps the assembler from
+    moving instructions, and counters out of the registers that a warp shares. Loops of another form stay as they are.
+
+    Runs after `tile-overlap-products`. Bit-preserving.
+
+    Example: `scf.for %j = %a to %b { %m = arith.cmpi sge, %j, %f; scf.if %m { mask } else { no mask } }` becomes
+    ```mlir
+    scf.for %j = %a to %f { no mask }
+    scf.for %j = %f to %b { mask }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numLoops", "loops", "Number of loops split">];
 }
 
 #endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES

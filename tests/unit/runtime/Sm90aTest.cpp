@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Kernels of the family sm_90a: their schedules and keys, which problems get them, and the tensor maps of a launch.
+#include "FakeCompiler.h"
+#include "FakeDriver.h"
+#include "TestSupport.h"
+#include "tilewright/runtime/Engine.h"
+#include "tilewright/runtime/Plan.h"
+
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+using namespace tilewright;
+using namespace tilewright::runtime;
+using namespace tilewright::tests;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+namespace {
+
+/// Problem of plain (batch, seqlen, heads, head_dim) tensors that the family serves.
+AttentionProblem served(int64_t headDim = 128) {
+  AttentionProblem problem;
+  problem.device = TW_DEVICE_CUDA;
+  problem.dtype = problem.outDtype = TW_BFLOAT16;
+  problem.rowAlign.fill(16);
+  problem.contiguous.fill(true);
+  problem.batch = 2;
+  problem.seqlenQ = 300;
+  problem.seqlenK = 400;
+  problem.heads = 4;
+  problem.headsK = 2;
+  problem.headDim = problem.headDimV = headDim;
+  problem.q = problem.out = {300 * 4 * headDim, 4 * headDim, headDim, 1};
+  problem.k = problem.v = {400 * 2 * headDim, 2 * headDim, headDim, 1};
+  return problem;
+}
+
+PlanOptions hopper(const char *schedule = nullptr) {
+  PlanOptions options;
+  options.sm = 90;
+  options.sm90a = true;
+  if (schedule != nullptr) {
+    options.schedule = kernels::parseSchedule(schedule);
+  }
+  return options;
+}
+
+std::string targetOf(const AttentionProblem &problem, const PlanOptions &options) {
+  const Plan plan = makePlan(problem, options);
+  const std::string text = toText(plan.steps[plan.stepCount - 1].key);
+  const size_t start = text.find("target=") + 7;
+  return text.substr(start, text.find(' ', start) - start);
+}
+
+} // namespace
+
+TEST(Sm90a, SchedulesHaveGroups) {
+  for (const char *text : {"qk:128x128:g2:s2", "qk:128x176:g2:s2", "qk:192x64:g3:s4", "qk:128x16:g2", "qk:192x256:g3"}) {
+    const std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
+    ASSERT_TRUE(schedule) << text;
+    EXPECT_EQ(toText(*schedule), text);
+    EXPECT_EQ(schedule->warps, 4 * schedule->groups);
+    EXPECT_EQ(schedule->threads(), 128u * (schedule->groups + 1u)) << "a warpgroup more produces";
+  }
+  for (const char *text : {"qk:64x128:g1:s2", "qk:256x128:g4:s2", "qk:192x128:g2:s2", "qk:128x272:g2", "qk:128x128:g",
+                           "kq:128x128:g2:s2", "qk:128x128:g2:s1", "qk:128x128:g2:s5", "qk:128x128:g2w8",
+                           "qk:128x128:w8:g2", "qk:128x120:g2"}) {
+    EXPECT_FALSE(kernels::parseSchedule(text)) << text;
+  }
+  EXPECT_EQ(kernels::parseSchedule("qk:128x64:w8")->threads(), 256u);
+  // Whole boxes of 64 columns, and 16 bytes of barriers for a buffer: one of q, two of k and of v.
+  EXPECT_EQ(kernels::forwardSharedBytes(*kernels::parseSchedule("qk:128x128:g2:s2"), 72, 72),
+            128 * 256 + 2 * 128 * 512 + 16 + 2 * 32);
+}
+
+TEST(Sm90a, EveryRowOfTheTableFits) {
+  std::ifstream file(TILEWRIGHT_SM90A_SCHEDULE_TABLE);
+  const nlohmann::json table = nlohmann::json::parse(file);
+  ASSERT_EQ(table["target"], "sm_90a");
+  for (const nlohmann::json &row : table["rows"]) {
+    EXPECT_GT(row["measured"].get<std::string>().size(), 20u) << row;
+  }
+  for (unsigned headDim = 8; headDim <= 256; headDim += 8) {
+    for (bool masked : {false, true}) {
+      const std::optional<kernels::Schedule> schedule = kernels::chooseSm90aSchedule(headDim, headDim, masked);
+      for (const nlohmann::json &row : table["rows"]) {
+        if (headDim <= row.value("maxHeadDim", 256u) && row.value("masked", masked) == masked) {
+          ASSERT_TRUE(schedule);
+          EXPECT_EQ(toText(*schedule), row["schedule"]) << headDim;
+          break;
+        }
+      }
+      if (schedule) {
+        EXPECT_LE(kernels::forwardSharedBytes(*schedule, headDim, headDim), gpuSharedLimit(90)) << headDim;
+      }
+    }
+  }
+}
+
+TEST(Sm90a, KeysNameTheFamily) {
+  const std::string text = "forward target=sm_90a:sm_90 dtype=bf16 headDim=128 headDimV=128 evenM=1 evenN=0 evenD=1 "
+                           "mask=causal align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x128:g2:s2";
+  const KernelKey key = parseKey(text);
+  EXPECT_TRUE(key.isSm90a());
+  EXPECT_EQ(toText(key), text + " build=" + std::string(buildId()));
+  KernelKey ptx = key;
+  ptx.sm = kPtxOnly;
+  EXPECT_THAT(toText(ptx), HasSubstr("target=sm_90a:ptx "));
+  EXPECT_TRUE(parseKey(toText(ptx)) == ptx);
+  EXPECT_NE(ptx.hash(), key.hash());
+
+  auto message = [&](const std::string &from, const std::string &to) {
+    std::string spoiled = text;
+    spoiled.replace(spoiled.find(from), from.size(), to);
+    return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(spoiled); });
+  };
+  EXPECT_THAT(message("sm_90a:sm_90", "sm_90a:sm_100"), HasSubstr("sm_80:ptx, sm_90a:sm_90, sm_90a:ptx"));
+  EXPECT_THAT(message("sm_90a:sm_90", "sm_80:sm_90"), HasSubstr("must be one of the target's family sm_80"));
+  EXPECT_THAT(message("qk:128x128:g2:s2", "qk:128x64:w4"), HasSubstr("must be one of the target's family sm_90a"));
+  EXPECT_THAT(message("headDimV=128", "headDimV=64"), HasSubstr("headDim and headDimV must be the same multiple of 8"));
+  EXPECT_THAT(message("v:a16", "v:a8"), HasSubstr("align must be a16 for all tensors"));
+  EXPECT_THAT(message("schedule", "alibi=1 schedule"), HasSubstr("only masks join the scores"));
+  EXPECT_THAT(expectError(TW_INVALID_ARGUMENT, "key",
+                          [] { parseKey("row_limits target=sm_90a:sm_90 evenM=1 schedule=qk:128x64:g2"); }),
+              HasSubstr("a row_limits kernel is of sm_80 on every GPU"));
+}
+
+TEST(Sm90a, PlansTakeItWhereItServes) {
+  EXPECT_EQ(targetOf(served(), hopper()), "sm_90a:sm_90");
+  PlanOptions portable = hopper();
+  portable.sm90a = false;
+  EXPECT_EQ(targetOf(served(), portable), "sm_80:sm_90");
+
+  const std::vector<std::pair<const char *, std::function<void(AttentionProblem &)>>> others = {
+      {"head dims differ", [](AttentionProblem &p) { p.headDimV = 64; }},
+      {"no multiple of 8", [](AttentionProblem &p) { p.headDim = p.headDimV = 100; }},
+      {"q's rows", [](AttentionProblem &p) { p.rowAlign[0] = 8; }},
+      {"out's rows", [](AttentionProblem &p) { p.rowAlign[3] = 8; }},
+      {"v not contiguous", [](AttentionProblem &p) { p.contiguous[2] = false; }},
+      {"k backwards", [](AttentionProblem &p) { p.k[1] = -p.k[1]; }},
+      {"v repeated over heads", [](AttentionProblem &p) { p.v[2] = 0; }},
+      {"rows too far apart", [](AttentionProblem &p) { p.q[0] = int64_t{1} << 40; }},
+      {"softcap", [](AttentionProblem &p) { p.softcap = 30.0; }},
+      {"left window", [](AttentionProblem &p) { p.windowLeft = 5; }},
+      {"alibi", [](AttentionProblem &p) { p.alibi.given = true; }},
+      {"no keys", [](AttentionProblem &p) { p.seqlenK = 0; }},
+      {"nothing visible",
+       [](AttentionProblem &p) {
+         p.mask = attn::MaskKind::Causal;
+         p.seqlenK = 400;
+         p.seqlenQ = 0;
+       }},
+      {"a break point may show keys that the causal limit does not",
+       [](AttentionProblem &p) {
+         p.mask = attn::MaskKind::GlmBreak;
+         p.topLeft = true;
+       }}};
+  for (const auto &[name, change] : others) {
+    AttentionProblem problem = served();
+    change(problem);
+    if (problem.empty()) {
+      continue;
+    }
+    EXPECT_EQ(targetOf(problem, hopper()), "sm_80:sm_90") << name;
+  }
+  AttentionProblem single = served();
+  single.batch = 1;
+  single.q[0] = -5; // never stepped
+  EXPECT_EQ(targetOf(single, hopper()), "sm_90a:sm_90");
+  AttentionProblem cpu = served();
+  cpu.device = TW_DEVICE_CPU;
+  EXPECT_THAT(targetOf(cpu, hopper()), HasSubstr("cpu:"));
+}
+
+TEST(Sm90a, AScheduleChoosesTheFamily) {
+  EXPECT_EQ(targetOf(served(), hopper("qk:128x64:w4")), "sm_80:sm_90");
+  EXPECT_EQ(toText(forwardSchedule(served(), hopper("qk:128x64:g2:s3"))), "qk:128x64:g2:s3");
+  // One with groups is not for what the family does not serve.
+  AttentionProblem other = served();
+  other.softcap = 1.0;
+  EXPECT_EQ(forwardSchedule(other, hopper("qk:128x64:g2:s3")), kernels::chooseGpuSchedule(90, 128, 128, false));
+}
+
+TEST(Sm90a, RowLimitsStayPortable) {
+  AttentionProblem problem = served();
+  problem.mask = attn::MaskKind::GlmPacked;
+  problem.pairs = 1;
+  const Plan plan = makePlan(problem, hopper("qk:128x64:g2:s2"));
+  ASSERT_EQ(plan.stepCount, 2u);
+  EXPECT_THAT(toText(plan.steps[0].key), HasSubstr("row_limits target=sm_80:sm_90 evenM=0 schedule=qk:128x64:w8"));
+  EXPECT_TRUE(plan.steps[1].key.isSm90a());
+}
+
+TEST(Sm90a, VisibleKeys) {
+  AttentionProblem problem = served();
+  EXPECT_EQ(visibleKeys(problem), 400);
+  problem.mask = attn::MaskKind::Causal;
+  EXPECT_EQ(visibleKeys(problem), 400) << "the last row sees the last key";
+  problem.topLeft = true;
+  EXPECT_EQ(visibleKeys(problem), 300);
+  problem.mask = attn::MaskKind::None;
+  problem.windowRight = 10;
+  EXPECT_EQ(visibleKeys(problem), 310);
+}
+
+TEST(Sm90a, LaunchesTakeTensorMaps) {
+  fakeCompiler().reset();
+  FakeDriver driver(std::vector<FakeDevice>(1), /*tensorMaps=*/true);
+  EngineOptions options;
+  options.threads = 1;
+  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2");
+  Engine engine(options);
+  Sizes sizes;
+  sizes.seqlenQ = 300;
+  sizes.seqlenK = 400;
+  sizes.headDim = sizes.headDimV = 64;
+  sizes.dtype = TW_BFLOAT16;
+  Call call(sizes);
+  call.args.causal = 1;
+  call.args.causal_align = TW_ALIGN_TOP_LEFT;
+  uintptr_t address = 0x10000;
+  for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out}) {
+    tensor->device = TW_DEVICE_CUDA;
+    tensor->data = reinterpret_cast<void *>(address);
+    address += 0x10000;
+  }
+  engine.forward(call.args);
+
+  ASSERT_EQ(driver.launches.size(), 1u);
+  EXPECT_EQ(driver.launches[0].block, 384u);
+  EXPECT_EQ(driver.launches[0].sharedBytes, fakeCompiler().sharedBytes);
+  ASSERT_EQ(driver.maps.size(), 3u);
+  const FakeDriver::EncodedMap &q = driver.maps[0], &k = driver.maps[1];
+  EXPECT_EQ(q.memory, call.args.q.data);
+  EXPECT_EQ(q.type, cuda::kTensorMapBFloat16);
+  EXPECT_THAT(q.sizes, ElementsAre(64, 300, 4, 2));
+  EXPECT_THAT(q.strides, ElementsAre(4 * 64 * 2, 64 * 2, 300 * 4 * 64 * 2));
+  EXPECT_THAT(q.box, ElementsAre(64, 128, 1, 1));
+  EXPECT_EQ(k.memory, call.args.k.data);
+  EXPECT_THAT(k.sizes, ElementsAre(64, 300, 2, 2)) << "keys that no row sees read as zeros";
+  EXPECT_THAT(k.box, ElementsAre(64, 64, 1, 1));
+  EXPECT_EQ(driver.maps[2].memory, call.args.v.data);
+
+  driver.failNext("TensorMapEncodeTiled", 1);
+  try {
+    engine.forward(call.args);
+    FAIL() << "the driver's refusal is lost";
+  } catch (const cuda::CudaError &error) {
+    EXPECT_EQ(error.expression(), "cuTensorMapEncodeTiled(q)");
+  }
+}
+
+TEST(Sm90a, ADriverWithoutTensorMapsGetsTheOtherFamily) {
+  fakeCompiler().reset();
+  FakeDriver driver;
+  EngineOptions options;
+  options.threads = 1;
+  Engine engine(options);
+  EXPECT_FALSE(engine.plan(served()).steps[0].key.isSm90a());
+}
