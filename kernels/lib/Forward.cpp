@@ -56,7 +56,9 @@ private:
   Value operand(Value tile);
   Value makeExponentFactor();
   Value loadQueries();
-  Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked, Value where = {});
+  Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
+  Value loadValueBlock(Value firstKey, bool masked);
+  Value fromView(Value firstKey);
   Value scores(Value queries, Value firstKey, const Masking &masking);
   Value hide(const ScoreTile &tile);
   Softmax step(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
@@ -92,6 +94,7 @@ private:
   Sequence sequence;
   Value zero, head, kvHead, keys, values;
   Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
+  Value holes;    ///< i1: there is padding between real keys; null without a padding mask
   Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
@@ -145,12 +148,17 @@ Value Forward::loadQueries() {
 
 /// A block of keys or values. In masked blocks rows past the view's end read as 0, so that what lies there
 /// (another sequence, NaN, nothing) never enters a product.
-Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked, Value where) {
-  if (visibleBegin) {
-    firstKey = b.sub(firstKey, visibleBegin); // below 0 in a block that the view begins in: outside, like its end
-  }
-  return operand(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}, where));
+Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
+  return operand(b.load(view, {fromView(firstKey), zero}, {masked, false}, {blockN, width}));
 }
+
+/// Values at padded keys read as 0 too.
+Value Forward::loadValueBlock(Value firstKey, bool masked) {
+  return operand(b.load(values, {fromView(firstKey), zero}, {masked, false}, {blockN, p.headDimV}, realKeys, holes));
+}
+
+/// Below 0 in a block that the view begins in: outside, like its end.
+Value Forward::fromView(Value firstKey) { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
 
 /// The scores with what is hidden at -inf.
 Value Forward::hide(const ScoreTile &tile) {
@@ -222,7 +230,7 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
   probabilities = dropped(probabilities, firstKey);
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible, realKeys);
+  Value block = loadValueBlock(firstKey, masking.possible);
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value none = b.fill(outputShape(), 0.0f);
@@ -258,7 +266,7 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
   probabilities = dropped(probabilities, firstKey);
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible, realKeys);
+  Value block = loadValueBlock(firstKey, masking.possible);
   Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
   return {m, l, b.dot(weights, block, kept, false, false)};
 }
@@ -371,6 +379,9 @@ void Forward::makeViews() {
   values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, where);
   if (p.keyPadding) {
     realKeys = b.view(p.keyPadding, {1}, {visibleEnd.value}, {{0, context.batch}, {1, visibleBegin}});
+    Value view = b.view(p.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(2)}});
+    Value count = b.loadScalar(view, {context.firstRow});
+    holes = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, count, b.intLike(count.getType(), 0));
   }
 }
 
@@ -403,15 +414,22 @@ void Forward::build() {
         Value before = b.lessI(block, ranges.fullBegin.value);
         partial = arith::OrIOp::create(b, before, partial);
       }
+      if (holes) {
+        partial = arith::OrIOp::create(b, holes, partial);
+      }
       return Masking{true, partial};
     });
   } else {
     auto all = [](Value) { return Masking{true, {}}; };
-    if (start) {
+    if (holes) {
+      state = loop(state, queries, ranges.begin, ranges.end, all);
+    } else if (start) {
       state = loop(state, queries, ranges.begin, ranges.fullBegin, all);
     }
-    state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
-    state = loop(state, queries, ranges.fullEnd, ranges.end, all);
+    if (!holes) {
+      state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
+      state = loop(state, queries, ranges.fullEnd, ranges.end, all);
+    }
   }
 
   if (context.shape.storageOperands) {

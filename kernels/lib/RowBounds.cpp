@@ -6,7 +6,7 @@
 // from L = #{j : id(j) < id(p)} to H = #{j : id(j) <= id(p)}. A block of rows stands at positions p0 to p1. All keys
 // before p0 have ids up to that of p0, and all behind p1 ids from that of p1 on; so a row whose id is not that of p0 has
 // L = p0 + #{j in p0..p1 : id(j) < id}, and for id(p0) L is found by bisection; likewise H with p1. A block costs as many
-// steps as it has rows, plus 31.
+// steps as it has rows, plus one for each doubling of the length.
 #include "tilewright/kernels/BlockRanges.h"
 #include "tilewright/kernels/Programs.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -33,7 +33,7 @@ private:
   };
   Interval documentBounds(const Interval &none);
   Interval inDocuments(Value view);
-  Value rowIds(Value view, Value first, Value last);
+  Value rowIds(Value view);
   void countBelow(Value view, ArrayRef<Value> bounds, Value &first, Value &last, Value &padding);
 
   Value perRow(Value scalar) { return b.splat(b.toI32(scalar), {blockM}); }
@@ -56,25 +56,29 @@ private:
   int64_t blockM;
   Value zero, one;
   Value batch, firstRow, positions; ///< positions: rank-1 tile of i32
+  Value firstRowsPosition;           ///< inside of it or not
   Value firstPosition, lastPosition; ///< p0 and p1: positions inside the sequence
   Sequence sequence;
 };
 
 /// Ids of this block's rows, padding for rows whose position is outside of the sequence.
-Value BoundsProgram::rowIds(Value view, Value first, Value last) {
-  Value none = b.intLike(positions.getType(), kPadding);
-  return loop(first, b.add(last, one), none, [&](Value position, ValueRange ids) -> SmallVector<Value> {
-    Value id = b.loadScalar(view, {position});
-    Value here = equal(positions, perRow(position));
-    return {b.select(here, b.splat(id, {blockM}), ids[0])};
-  })[0];
+Value BoundsProgram::rowIds(Value view) {
+  Value ids = b.load(view, {firstRowsPosition}, {true}, {blockM});
+  Value outside = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, positions, perRow(sequence.lengthK));
+  return b.select(outside, b.intLike(positions.getType(), kPadding), ids);
 }
 
 /// How many ids are below each of `bounds` (i32 scalars), by bisection of all keys at once.
 void BoundsProgram::countBelow(Value view, ArrayRef<Value> bounds, Value &first, Value &last, Value &padding) {
-  constexpr int64_t kSteps = 31; // lengths fit in 31 bits
+  // Steps of 2^30 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence.
+  constexpr int64_t kSteps = 31;
+  Value skipped = zero;
+  for (int64_t bit = 0; bit < kSteps; ++bit) {
+    Value shorter = b.lessI(sequence.lengthK, b.indexConstant(int64_t{1} << bit));
+    skipped = b.add(skipped, arith::IndexCastUIOp::create(b, b.getIndexType(), shorter));
+  }
   SmallVector<Value> found = loop(
-      zero, b.indexConstant(kSteps), {zero, zero, zero}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
+      skipped, b.indexConstant(kSteps), {zero, zero, zero}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
         Value shift = b.sub(b.indexConstant(kSteps - 1), number);
         Value step = arith::ShLIOp::create(b, one, shift);
         SmallVector<Value> next;
@@ -92,7 +96,7 @@ void BoundsProgram::countBelow(Value view, ArrayRef<Value> bounds, Value &first,
 }
 
 BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
-  Value ids = rowIds(view, firstPosition, lastPosition);
+  Value ids = rowIds(view);
   Value idOfFirst = b.loadScalar(view, {firstPosition}), idOfLast = b.loadScalar(view, {lastPosition});
   Value begins, ends, padded;
   // H counts ids up to that of p1: those below the next number. For padding there is none, and no row asks for it.
@@ -101,15 +105,26 @@ BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
   countBelow(view, {idOfFirst, afterLast, pad}, begins, ends, padded);
 
   Value start = perRow(firstPosition);
-  SmallVector<Value> counted =
-      loop(firstPosition, b.add(lastPosition, one), {start, start},
-           [&](Value position, ValueRange counts) -> SmallVector<Value> {
-             Value id = b.splat(b.loadScalar(view, {position}), {blockM});
-             Value up = b.intLike(positions.getType(), 1), no = b.intLike(positions.getType(), 0);
-             Value less = b.add(counts[0], b.select(below(id, ids), up, no));
-             Value notMore = b.add(counts[1], b.select(below(ids, id), no, up));
-             return {less, notMore};
-           });
+  // Several at once, for their loads to be under way together. Behind p1 the id of p1 is read again: it adds to the count
+  // of no row whose H is taken from here, those with smaller ids, and to no row's L.
+  constexpr int64_t kAtOnce = 8; // divides every block's rows
+  Value up = b.intLike(positions.getType(), 1), no = b.intLike(positions.getType(), 0);
+  SmallVector<Value> counted = loop(
+      zero, b.indexConstant(blockM / kAtOnce), {start, start}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
+        Value position = b.add(firstPosition, b.mul(number, b.indexConstant(kAtOnce)));
+        SmallVector<Value> next;
+        for (int64_t i = 0; i < kAtOnce; ++i) {
+          IrInt inBlock = minOf(IrInt{&b, position} + i, {&b, lastPosition});
+          next.push_back(b.loadScalar(view, {inBlock.value}));
+        }
+        Value less = counts[0], notMore = counts[1];
+        for (Value id : next) {
+          Value ofAll = b.splat(id, {blockM});
+          less = b.add(less, b.select(below(ofAll, ids), up, no));
+          notMore = b.add(notMore, b.select(below(ids, ofAll), no, up));
+        }
+        return {less, notMore};
+      });
   Value begin = b.select(equal(ids, b.splat(idOfFirst, {blockM})), perRow(begins), counted[0]);
   Value end = b.select(equal(ids, b.splat(idOfLast, {blockM})), perRow(ends), counted[1]);
 
@@ -145,22 +160,26 @@ void BoundsProgram::build() {
 
   IrInt noKey{&b, zero}, lastKey = maxOf(IrInt{&b, sequence.lengthK} - IrInt{&b, one}, noKey);
   IrInt first = IrInt{&b, firstRow} + IrInt{&b, offset};
+  firstRowsPosition = first.value;
   firstPosition = minOf(maxOf(first, noKey), lastKey).value;
   lastPosition = minOf(maxOf(first + (blockM - 1), noKey), lastKey).value;
 
+  Value holes;
   Interval bounds{b.intLike(positions.getType(), 0), perRow(sequence.lengthK)};
   if (p.documents) {
     bounds = documentBounds(bounds);
   }
   if (p.keyPadding) {
     Value view = b.view(p.keyPadding, {1}, {sequence.lengthK}, {{0, batch}});
-    auto hull = tile::HullOp::create(b, b.getIndexType(), b.getIndexType(), view);
+    auto hull = tile::HullOp::create(b, b.getIndexType(), b.getIndexType(), b.getIndexType(), view);
+    holes = perRow(hull.getHoles());
     bounds.begin = maxOf({&b, bounds.begin}, {&b, perRow(hull.getFirst())}).value;
     bounds.end = minOf({&b, bounds.end}, {&b, perRow(hull.getEnd())}).value;
   }
-  for (auto [which, bound] : {std::pair(zero, bounds.begin), std::pair(one, bounds.end)}) {
-    Value view = b.view(p.bounds, {2}, {p.seqlenQ}, {{0, batch}, {1, which}});
-    b.store(bound, view, {firstRow}, {!p.evenM});
+  const Value rowsOfTable[] = {bounds.begin, bounds.end, holes};
+  for (int64_t which = 0; which < (holes ? 3 : 2); ++which) {
+    Value view = b.view(p.bounds, {2}, {p.seqlenQ}, {{0, batch}, {1, b.indexConstant(which)}});
+    b.store(rowsOfTable[which], view, {firstRow}, {!p.evenM});
   }
 }
 

@@ -30,13 +30,15 @@ void Dropout::begin(ProgramContext &context, Value heads) {
   offset_ = low(offset);
   key0_ = arith::XOrIOp::create(b, low(seed), high(offset));
   key1_ = high(seed);
-  threshold_ = low(args_.threshold);
+  // Upper 16 bits below the threshold: the word up to this, which fits in 32 bits where the threshold does not.
+  Value shifted = arith::ShLIOp::create(b, args_.threshold, b.intLike(args_.threshold.getType(), 16));
+  last_ = low(b.sub(shifted, b.intLike(shifted.getType(), 1)));
 }
 
 Value Dropout::keeps(ProgramContext &context, Value firstKey) const {
   ProgramBuilder &b = context.b;
   auto type = b.tileType(context.scoreShape(), b.getI32Type());
-  Value bits = tile::RandomBitsOp::create(b, type, b.toI32(context.firstRow), b.toI32(firstKey), head_, offset_, key0_,
+  Value words = tile::RandomBitsOp::create(b, type, b.toI32(context.firstRow), b.toI32(firstKey), head_, offset_, key0_,
                                           key1_, context.keysAreRows());
-  return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, bits, b.splat(threshold_, context.scoreShape()));
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ule, words, b.splat(last_, context.scoreShape()));
 }

@@ -22,7 +22,7 @@ public:
 
 private:
   DropoutArgs args_;
-  mlir::Value head_, offset_, key0_, key1_, threshold_; ///< i32
+  mlir::Value head_, offset_, key0_, key1_, last_; ///< i32; last_: the largest word that stays
 };
 
 } // namespace tilewright::kernels

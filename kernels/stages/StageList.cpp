@@ -99,11 +99,11 @@ StageList kernels::makeStages(ProgramBuilder &builder, const ForwardProgram &pro
     list.stages.push_back(makeAddedTensor("attn_mask", program.attnMask, features.attnMask));
   }
   if (features.keyPadding) {
-    // The mask of bools that it is: one row for all heads and queries.
+    // As a tensor over scores: one row for all heads and queries.
     TensorArg padding = program.keyPadding;
     Value none = builder.indexConstant(0);
     padding.strides = {padding.strides[0], none, none, padding.strides[1]};
-    list.stages.push_back(makeBoolMask(padding, attn::ScoreOperand::VectorBool));
+    list.stages.push_back(makeKeyPadding(padding));
   }
   std::unique_ptr<IntervalMask> interval = makeMask(features.mask);
   list.interval = interval.get();

@@ -57,8 +57,6 @@ public:
     return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, arith::AndIOp::create(b, index, constant(8)),
                                  constant(0));
   }
-  /// The upper 16 bits of a word.
-  mlir::Value upper(mlir::Value word) { return mlir::arith::ShRUIOp::create(b, word, constant(16)); }
 
 private:
   mlir::ImplicitLocOpBuilder &b;

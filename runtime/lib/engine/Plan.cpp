@@ -135,6 +135,9 @@ KernelKey preparationKey(const KernelKey &forward, KernelKind kind, const Attent
   return key;
 }
 
+/// Numbers of the row bounds' table for each query row: where its keys begin and end, and, of padding, its holes.
+int64_t boundsOfRow(const AttentionProblem &problem) { return problem.keyPadding.given ? 3 : 2; }
+
 /// Bytes of `rows` numbers a query row, rounded up to what the next table needs.
 size_t tableBytes(const AttentionProblem &problem, int64_t rows) {
   const char *what = "the size of a mask's table";
@@ -219,7 +222,7 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
   case ArgId::PositionOffset:
     return slots.integer(offset);
   case ArgId::RowBounds:
-    return slots.tensor(rowBounds, std::array<int64_t, 3>{2 * problem.seqlenQ, problem.seqlenQ, 1});
+    return slots.tensor(rowBounds, std::array<int64_t, 3>{boundsOfRow(problem) * problem.seqlenQ, problem.seqlenQ, 1});
   case ArgId::Documents:
     return slots.tensor(pointers.documents, problem.documents.strides);
   case ArgId::KeyPadding:
@@ -286,7 +289,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
     bounds.key = preparationKey(key, KernelKind::RowBounds, problem);
     bounds.programs = batchRowBlocks;
     plan.rowBoundsAt = plan.workspaceBytes;
-    plan.workspaceBytes += tableBytes(problem, 2);
+    plan.workspaceBytes += tableBytes(problem, boundsOfRow(problem));
   }
   Step &forward = plan.steps[plan.stepCount++];
   forward.key = key;

@@ -296,7 +296,7 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
         result.elements.push_back(read());
         continue;
       }
-      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0]));
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, scalars.lookup(view.getSizes()[0]));
       auto ifOp = scf::IfOp::create(b, TypeRange{element}, inside, /*withElseRegion=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(ifOp.thenBlock());

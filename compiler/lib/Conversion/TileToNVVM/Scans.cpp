@@ -35,7 +35,7 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
         PhiloxEmitter::Words words = philox({row, col, at(op.getHead()), at(op.getOffset())});
         for (int64_t rowHalf = 0; rowHalf < 2; ++rowHalf) {
           for (int64_t colHalf = 0; colHalf < 2; ++colHalf) {
-            elements[(slab * groups + pair + colHalf) * 4 + 2 * rowHalf + e] = philox.upper(words[2 * rowHalf + colHalf]);
+            elements[(slab * groups + pair + colHalf) * 4 + 2 * rowHalf + e] = words[2 * rowHalf + colHalf];
           }
         }
       }
@@ -45,35 +45,47 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   return success();
 }
 
-/// Every warp looks at all elements, a lane at every 32nd, so that no shared memory is needed.
+/// Every warp looks at all elements, a lane at every 32nd, so that no shared memory is needed; several loads are under
+/// way at once.
 LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type(), i32Type = b.getI32Type();
-  constexpr int64_t kNone = std::numeric_limits<int32_t>::max();
-  auto loop = scf::ForOp::create(b, toIndex(lane), scalars.lookup(view.getSizes()[0]), index(32),
-                                 ValueRange{i32(kNone), i32(0)});
+  constexpr int64_t kNone = std::numeric_limits<int32_t>::max(), kAtOnce = 16;
+  Value size = scalars.lookup(view.getSizes()[0]);
+  auto loop = scf::ForOp::create(b, toIndex(lane), size, index(32 * kAtOnce), ValueRange{i32(kNone), i32(0), i32(0)});
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value number = loop.getInductionVar();
-    Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
-    offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-    Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
-    Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte,
-                                        arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)));
-    Value place = arith::IndexCastOp::create(b, i32Type, number);
-    ValueRange carried = loop.getRegionIterArgs();
-    Value first = arith::SelectOp::create(b, given, place, i32(kNone));
-    Value end = arith::SelectOp::create(b, given, arith::AddIOp::create(b, place, i32(1)), i32(0));
-    scf::YieldOp::create(b, ValueRange{arith::MinUIOp::create(b, carried[0], first),
-                                       arith::MaxUIOp::create(b, carried[1], end)});
+    Value start = loop.getInductionVar(), none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+    SmallVector<std::pair<Value, Value>> elements; // index, and whether it is one that is not 0
+    for (int64_t turn = 0; turn < kAtOnce; ++turn) {
+      // Past the end the first of them is read again, and counts for nothing.
+      Value number = arith::AddIOp::create(b, start, index(32 * turn));
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, size);
+      Value place = arith::SelectOp::create(b, inside, number, start);
+      Value offset = arith::MulIOp::create(b, place, scalars.lookup(view.getStrides()[0]));
+      offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+      Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
+      Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, none);
+      elements.emplace_back(arith::IndexCastOp::create(b, i32Type, number), arith::AndIOp::create(b, inside, given));
+    }
+    Value first = loop.getRegionIterArgs()[0], end = loop.getRegionIterArgs()[1], count = loop.getRegionIterArgs()[2];
+    for (const auto &[number, given] : elements) {
+      first = arith::MinUIOp::create(b, first, arith::SelectOp::create(b, given, number, i32(kNone)));
+      Value next = arith::AddIOp::create(b, number, i32(1));
+      end = arith::MaxUIOp::create(b, end, arith::SelectOp::create(b, given, next, i32(0)));
+      count = arith::AddIOp::create(b, count, arith::ExtUIOp::create(b, i32Type, given));
+    }
+    scf::YieldOp::create(b, ValueRange{first, end, count});
   }
-  auto overLanes = [&](Value value, NVVM::ReduxKind kind) -> Value {
-    return NVVM::ReduxOp::create(b, i32Type, value, kind, i32(-1));
+  auto overLanes = [&](unsigned number, NVVM::ReduxKind kind) -> Value {
+    return NVVM::ReduxOp::create(b, i32Type, loop.getResult(number), kind, i32(-1));
   };
-  Value end = overLanes(loop.getResult(1), NVVM::ReduxKind::UMAX);
-  Value first = overLanes(loop.getResult(0), NVVM::ReduxKind::UMIN);
-  scalars.map(op.getFirst(), toIndex(arith::MinUIOp::create(b, first, end)));
+  Value end = overLanes(1, NVVM::ReduxKind::UMAX);
+  Value first = arith::MinUIOp::create(b, overLanes(0, NVVM::ReduxKind::UMIN), end);
+  Value holes = arith::SubIOp::create(b, arith::SubIOp::create(b, end, first), overLanes(2, NVVM::ReduxKind::ADD));
+  scalars.map(op.getFirst(), toIndex(first));
   scalars.map(op.getEnd(), toIndex(end));
+  scalars.map(op.getHoles(), toIndex(holes));
   return success();
 }

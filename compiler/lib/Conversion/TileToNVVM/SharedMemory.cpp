@@ -67,6 +67,7 @@ Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, i
 }
 
 LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
   tile::ViewType type = op.getView().getType();
   if (type.getElementType().getIntOrFloatBitWidth() != 16) {
     return op.emitOpError("expected 16-bit floats on a GPU, got ") << type.getElementType();
@@ -75,35 +76,46 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
     return op.emitOpError("expected no bound on columns");
   }
   const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   if (type.getUnit() && type.getAlign() >= 4) {
-    copyAsync(buffer, op, type.getAlign());
+    copyAsync(buffer, view, firstRow, firstCol, op.getBounds()[0], type.getAlign());
   } else {
-    copyByThreads(buffer, op, b.getIntegerType(16));
+    copyByThreads(buffer, view, firstRow, firstCol, op.getBounds()[0], b.getIntegerType(16));
   }
   return success();
 }
 
-Value FunctionLowering::isRead(tile::AsyncLoadOp op, Value row) {
+/// A thread a row, or several: rows to clear are rare. The condition is the same for all threads, so they may wait for
+/// each other inside.
+void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
+  const SharedBuffer buffer = sharedBuffers.find(op.getBuffer())->second;
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Value inside;
-  if (op.getBounds()[0]) {
-    // Unsigned: a row before the view is outside of it too.
-    inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, scalars.lookup(view.getSizes()[0]));
-  }
-  if (!op.getWhere()) {
-    return inside;
-  }
-  // Of rows outside another's byte is read instead, which a branch would cost more than. A copy is started only for
-  // blocks that reach into the view, so there is a first row.
-  auto where = op.getWhere().getDefiningOp<tile::ViewOp>();
-  Value place = inside ? Value(arith::SelectOp::create(b, inside, row, index(0))) : row;
-  Value offset = arith::MulIOp::create(b, place, scalars.lookup(where.getStrides()[0]));
-  offset = arith::AddIOp::create(b, offset, scalars.lookup(where.getOffset()));
-  Type i8 = b.getI8Type();
-  Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(where.getBase()), i8, offset), 1);
-  Value chosen = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte,
-                                       arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)));
-  return inside ? Value(arith::AndIOp::create(b, inside, chosen)) : chosen;
+  Type i8 = b.getI8Type(), unit = VectorType::get({4}, b.getI32Type());
+  ifThen(scalars.lookup(op.getWhen()), [&] {
+    auto loop = scf::ForOp::create(b, toIndex(thread), index(buffer.rows), index(threads()));
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(loop.getBody());
+      Value row = arith::IndexCastOp::create(b, b.getI32Type(), loop.getInductionVar());
+      Value number = arith::AddIOp::create(b, scalars.lookup(op.getIndex()), loop.getInductionVar());
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, number, scalars.lookup(view.getSizes()[0]));
+      ifThen(inside, [&] {
+        Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
+        offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+        Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
+        Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+        ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, byte, zero), [&] {
+          // A row's swizzle only permutes its units.
+          Value start = arith::MulIOp::create(b, row, i32(buffer.pitch));
+          Value zeros = arith::ConstantOp::create(b, b.getZeroAttr(unit));
+          for (int64_t at = 0; at < buffer.pitch; at += 16) {
+            LLVM::StoreOp::create(b, zeros, sharedAddress(buffer, start, at), 16);
+          }
+        });
+      });
+    }
+    NVVM::Barrier0Op::create(b);
+  });
 }
 
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
@@ -112,9 +124,8 @@ Value FunctionLowering::isRead(tile::AsyncLoadOp op, Value row) {
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
 /// copy. Rows' swizzles repeat every eight rows, and so every few steps.
-void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
+void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
+                                 bool rowBound, int64_t chunkBytes) {
   int64_t chunks = buffer.paddedCols * 2 / chunkBytes; // of a row
   int64_t rowStep = 1;
   while (2 * rowStep * chunks <= threads() && buffer.rows % (2 * rowStep) == 0) {
@@ -122,6 +133,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp o
   }
   Type i16 = b.getIntegerType(16);
   Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
+  Value size = scalars.lookup(view.getSizes()[0]);
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
   Value chunk = arith::RemUIOp::create(b, thread, i32(chunks));
 
@@ -146,9 +158,10 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp o
         place = placeOf(buffer, arith::AddIOp::create(b, threadRow, i32(placeRow)), byte);
       }
       Value bytes = wanted;
-      if (op.getBounds()[0] || op.getWhere()) {
-        Value read = isRead(op, arith::AddIOp::create(b, firstCopied, index(row)));
-        bytes = arith::SelectOp::create(b, read, bytes ? bytes : i32(chunkBytes), i32(0));
+      if (rowBound) {
+        Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
+        Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size);
+        bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
       }
       Value to = sharedAddress(buffer, place, (row - placeRow) * buffer.pitch);
       // .cg bypasses L1 and exists for 16 bytes only.
@@ -180,11 +193,11 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp o
 }
 
 /// Element by element, for rows whose alignment or stride cp.async cannot serve.
-void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, Type memory) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
+void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
+                                     bool rowBound, Type memory) {
   Value base = scalars.lookup(view.getBase());
   Value rowStride = scalars.lookup(view.getStrides()[0]), colStride = scalars.lookup(view.getStrides()[1]);
+  Value size = scalars.lookup(view.getSizes()[0]);
   Value columns = index(buffer.paddedCols);
   auto loop = scf::ForOp::create(b, toIndex(thread), index(buffer.rows * buffer.paddedCols), index(threads()));
   OpBuilder::InsertionGuard guard(b);
@@ -193,8 +206,9 @@ void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::AsyncLoad
   Value col = arith::RemUIOp::create(b, loop.getInductionVar(), columns);
   Value globalRow = arith::AddIOp::create(b, firstRow, row);
   Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, index(buffer.cols));
-  if (Value read = isRead(op, globalRow)) {
-    inside = arith::AndIOp::create(b, inside, read);
+  if (rowBound) {
+    inside = arith::AndIOp::create(b, inside,
+                                   arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size));
   }
   auto ifOp = scf::IfOp::create(b, TypeRange{memory}, inside, /*withElseRegion=*/true);
   {

@@ -132,6 +132,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto copy = dyn_cast<tile::AsyncLoadOp>(op)) {
     return lowerAsyncLoad(copy);
   }
+  if (auto clear = dyn_cast<tile::ClearRowsOp>(op)) {
+    lowerClearRows(clear);
+    return success();
+  }
   if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
     lowerAllocShared(alloc);
     return success();

@@ -181,7 +181,8 @@ struct GlobalRow {
   Value start;         ///< address of the row's first element
   Value stride;        ///< elements from column to column
   Value inside;        ///< i1: the row exists; null if that is known
-  Value count;         ///< columns that exist; null if all do
+  Value count;         ///< where the columns that exist end; null if all do
+  Value first;         ///< where they begin; null: at the first
 };
 } // namespace
 
@@ -206,8 +207,12 @@ static GlobalRow resolve(ImplicitLocOpBuilder &b, const IRMapping &scalars, Acce
   }
   if (op.getBounds().back()) {
     Value left = arith::SubIOp::create(b, at(view.getSizes().back()), colStart);
-    left = arith::MaxSIOp::create(b, left, arith::ConstantIndexOp::create(b, 0));
+    Value zero = arith::ConstantIndexOp::create(b, 0);
+    left = arith::MaxSIOp::create(b, left, zero);
     row.count = arith::MinSIOp::create(b, left, arith::ConstantIndexOp::create(b, cols));
+    if (!rank2) {
+      row.first = arith::MaxSIOp::create(b, arith::SubIOp::create(b, zero, colStart), zero);
+    }
   }
   Value offset64 = arith::IndexCastOp::create(b, b.getI64Type(), offset);
   Value base = at(view.getBase());
@@ -223,7 +228,8 @@ static Value tailMask(ImplicitLocOpBuilder &b, int64_t lanes, int64_t valid) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<bool>(bits)));
 }
 
-/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then.
+/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then, and
+/// always then: a row costs far more than its byte.
 Value FunctionLowering::chosen(tile::LoadOp op, Value rowIndex, Value inside) {
   auto view = op.getWhere().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type();
@@ -267,7 +273,7 @@ FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op)
   auto read = [&]() {
     if (!direct) {
       storeRow(staging, constant(0), Chunks(row.chunks, zero));
-      loop(constant(0), global.count ? global.count : constant(row.cols), 1, {},
+      loop(global.first ? global.first : constant(0), global.count ? global.count : constant(row.cols), 1, {},
            [&](Value col, ValueRange) -> SmallVector<Value> {
              Value from = address(global.start, memory, arith::MulIOp::create(b, col, global.stride));
              Value value = LLVM::LoadOp::create(b, memory, from, bytes);

@@ -34,7 +34,7 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
     Value rowHalf = philox.half(row), colHalf = philox.half(col);
     Value upper = arith::SelectOp::create(b, colHalf, words[1], words[0]);
     Value lower = arith::SelectOp::create(b, colHalf, words[3], words[2]);
-    chunks.push_back(philox.upper(arith::SelectOp::create(b, rowHalf, lower, upper)));
+    chunks.push_back(arith::SelectOp::create(b, rowHalf, lower, upper));
   }
   return chunks;
 }
@@ -43,7 +43,7 @@ void FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type();
   SmallVector<Value> hull =
-      loop(constant(0), scalars.lookup(view.getSizes()[0]), 1, {constant(0), constant(0)},
+      loop(constant(0), scalars.lookup(view.getSizes()[0]), 1, {constant(0), constant(0), constant(0)},
            [&](Value number, ValueRange carried) -> SmallVector<Value> {
              Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
              offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
@@ -53,9 +53,13 @@ void FunctionLowering::lowerHull(tile::HullOp op) {
              Value none = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, carried[1], constant(0));
              Value isFirst = arith::AndIOp::create(b, given, none);
              Value next = arith::AddIOp::create(b, number, constant(1));
+             Value one = arith::SelectOp::create(b, given, constant(1), constant(0));
              return {arith::SelectOp::create(b, isFirst, number, carried[0]),
-                     arith::SelectOp::create(b, given, next, carried[1])};
+                     arith::SelectOp::create(b, given, next, carried[1]),
+                     arith::AddIOp::create(b, carried[2], one)};
            });
   scalars.map(op.getFirst(), hull[0]);
   scalars.map(op.getEnd(), hull[1]);
+  Value length = arith::SubIOp::create(b, hull[1], hull[0]);
+  scalars.map(op.getHoles(), arith::SubIOp::create(b, length, hull[2]).getResult());
 }

@@ -41,7 +41,8 @@ enum class ArgId : uint8_t {
   Softcap,      // float32
   WindowOffset, // o - left: the first key of query row i's window is i + this
   PositionOffset, // o of semantics A2, where the causal offset may be another
-  RowBounds,    // (batch, 2, seqlen_q) int32: first visible and first hidden key column of each row
+  RowBounds,    // (batch, 2, seqlen_q) int32: first visible and first hidden key column of each row; with KeyPadding
+                // (batch, 3, seqlen_q), then how many keys in between are padding
   Documents,    // (batch, seqlen_k) int32
   KeyPadding,   // (batch, seqlen_k) bools as bytes
   CuSeqlensQ, CuSeqlensK, // (batch + 1) int32

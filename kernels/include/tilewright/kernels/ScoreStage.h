@@ -33,7 +33,7 @@ struct ProgramContext {
   mlir::Value positionOffset; ///< o of semantics A2; null where no stage asks
   mlir::Value scale;         ///< f32
   TensorArg limits;          ///< break points or row limits, if the mask has them
-  TensorArg rowBounds;       ///< (batch, 2, seqlen_q) i32: what each row's interval is cut to; may be absent
+  TensorArg rowBounds;       ///< (batch, 2 or 3, seqlen_q) i32: what each row's interval is cut to; may be absent
   bool evenM = false;
 
   /// Rows may begin to see keys after the first.
@@ -110,6 +110,7 @@ std::unique_ptr<ScoreStage> makeSoftcap(mlir::Value cap);
 std::unique_ptr<ScoreStage> makeAlibi(TensorArg slopes);
 std::unique_ptr<ScoreStage> makeAddedTensor(llvm::StringRef name, TensorArg tensor, attn::ScoreOperand kind);
 std::unique_ptr<ScoreStage> makeBoolMask(TensorArg tensor, attn::ScoreOperand kind);
+std::unique_ptr<ScoreStage> makeKeyPadding(TensorArg tensor);
 std::unique_ptr<IntervalMask> makeSequenceEndMask();
 std::unique_ptr<IntervalMask> makeCausalMask();
 std::unique_ptr<IntervalMask> makeGlmBreakMask();

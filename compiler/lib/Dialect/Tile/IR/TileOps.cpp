@@ -47,30 +47,31 @@ static LogicalResult verifyAccess(Operation *op, StringRef constraint, ViewType 
   return success();
 }
 
-/// Shared by load and async_load: which rows are read.
-static LogicalResult verifyWhere(Operation *op, StringRef constraint, Value where, RankedTensorType tile) {
-  if (!where) {
-    return success();
-  }
-  auto view = cast<ViewType>(where.getType());
-  if (view.getRank() != 1 || !view.getElementType().isInteger(8) || tile.getRank() != 2) {
-    return op->emitOpError(constraint) << ": expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got "
-                                       << tile << " and " << view;
-  }
-  return success();
-}
+static bool choosesRows(ViewType view) { return view.getRank() == 1 && view.getElementType().isInteger(8); }
 
 LogicalResult LoadOp::verify() {
   auto tile = cast<RankedTensorType>(getTile().getType());
-  if (failed(verifyWhere(*this, "tile.load-C2", getWhere(), tile))) {
-    return failure();
+  if (static_cast<bool>(getWhere()) != static_cast<bool>(getWhen())) {
+    return emitOpError("tile.load-C2: expected both `where` and `when` or neither");
+  }
+  if (Value where = getWhere(); where && (!choosesRows(cast<ViewType>(where.getType())) || tile.getRank() != 2)) {
+    return emitOpError("tile.load-C2: expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got ")
+           << tile << " and " << where.getType();
   }
   return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }
 
+LogicalResult ClearRowsOp::verify() {
+  if (!choosesRows(getView().getType()) || getBuffer().getType().getStages() != 1) {
+    return emitOpError("tile.clear_rows-C1: expected a rank-1 view of i8 and one buffer, got ")
+           << getView().getType() << " and " << getBuffer().getType();
+  }
+  return success();
+}
+
 LogicalResult HullOp::verify() {
   ViewType view = getView().getType();
-  if (view.getRank() != 1 || !view.getElementType().isInteger(8)) {
+  if (!choosesRows(view)) {
     return emitOpError("tile.hull-C1: expected a rank-1 view of i8, got ") << view;
   }
   return success();
@@ -286,8 +287,5 @@ LogicalResult AsyncLoadOp::verify() {
     return emitOpError("tile.async_load-C1: expected one buffer, got the ring ") << buffer;
   }
   auto tile = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
-  if (failed(verifyWhere(*this, "tile.async_load-C1", getWhere(), tile))) {
-    return failure();
-  }
   return verifyAccess(*this, "tile.async_load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }

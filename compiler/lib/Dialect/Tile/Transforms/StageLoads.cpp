@@ -126,6 +126,13 @@ private:
   }
 
   void replaceByBuffer(LoadOp load, Value buffer) {
+    if (load.getWhere()) {
+      // Right before the first product that reads it, when the copy has arrived.
+      Operation *reader = *llvm::min_element(load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(reader);
+      ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
+    }
     load.getTile().replaceAllUsesWith(buffer);
     load->erase();
     ++staged;
@@ -136,7 +143,7 @@ private:
     Value buffer = makeBuffer(load);
     outsideBuffers.push_back(buffer);
     b.setInsertionPoint(load);
-    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getWhere(), load.getBounds(), buffer);
+    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBounds(), buffer);
     replaceByBuffer(load, buffer);
   }
 
@@ -191,7 +198,7 @@ private:
     for (Value old : load.getIndices()) {
       indices.push_back(recompute(old, loop, mapping));
     }
-    AsyncLoadOp::create(b, load.getView(), indices, load.getWhere(), bounds, buffer);
+    AsyncLoadOp::create(b, load.getView(), indices, bounds, buffer);
   }
 
   /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
