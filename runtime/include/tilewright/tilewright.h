@@ -224,7 +224,8 @@ TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *outp
 /// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex
 /// digits.
 TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);
-/// JSON: versions, targets, cache location and size, what was found and what was not.
+/// JSON: versions, targets, cache location and size, what was found and what was not; "features": for each thing that a
+/// call may ask for besides the masks, the devices whose kernels serve it ("cpu", "cuda").
 TW_EXPORT TwStatus tw_info(TwEngine *engine, TwString *json);
 /// The support matrix as Markdown, printed from the table that the dispatcher reads.
 TW_EXPORT TwStatus tw_support_matrix(TwString *markdown);
