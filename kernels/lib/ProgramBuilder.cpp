@@ -146,14 +146,15 @@ Value ProgramBuilder::view(const TensorArg &arg, ArrayRef<unsigned> dims, ValueR
   return tile::ViewOp::create(*this, type, arg.base, offset, sizes, strides);
 }
 
-Value ProgramBuilder::load(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape) {
+Value ProgramBuilder::load(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape,
+                           Value where) {
   Type element = cast<tile::ViewType>(view.getType()).getElementType();
-  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, bounds, /*any_past_end=*/false);
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, where, bounds, /*any_past_end=*/false);
 }
 
 Value ProgramBuilder::loadAny(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape) {
   Type element = cast<tile::ViewType>(view.getType()).getElementType();
-  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, bounds, /*any_past_end=*/true);
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, /*where=*/Value(), bounds, /*any_past_end=*/true);
 }
 
 void ProgramBuilder::store(Value tile, Value view, ValueRange indices, ArrayRef<bool> bounds) {

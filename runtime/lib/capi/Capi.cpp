@@ -254,7 +254,7 @@ extern "C" TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *
                         std::to_string(shape.keyBlocks),
                     "capacity");
       }
-      fillBlockMap(problem, pointers.glm, shape, map);
+      fillBlockMap(problem, pointers, shape, map);
     }
     rows = shape.blockM;
     columns = shape.blockN;

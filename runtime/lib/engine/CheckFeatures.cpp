@@ -15,19 +15,20 @@ namespace {
 struct NamedTensor {
   const char *name;
   const TwTensor TwForwardArgs::*tensor;
+  bool makesBlocks = false; ///< which key blocks are visited depends on its numbers
 };
 
 constexpr NamedTensor kTensors[] = {
     {"bias", &TwForwardArgs::bias},
     {"attn_mask", &TwForwardArgs::attn_mask},
-    {"key_padding_mask", &TwForwardArgs::key_padding_mask},
+    {"key_padding_mask", &TwForwardArgs::key_padding_mask, true},
     {"alibi_slopes", &TwForwardArgs::alibi_slopes},
-    {"document_ids", &TwForwardArgs::document_ids},
+    {"document_ids", &TwForwardArgs::document_ids, true},
     {"rng_state", &TwForwardArgs::rng_state},
     {"probs", &TwForwardArgs::probs},
-    {"cu_seqlens_q", &TwForwardArgs::cu_seqlens_q},
-    {"cu_seqlens_k", &TwForwardArgs::cu_seqlens_k},
-    {"seqused_k", &TwForwardArgs::seqused_k},
+    {"cu_seqlens_q", &TwForwardArgs::cu_seqlens_q, true},
+    {"cu_seqlens_k", &TwForwardArgs::cu_seqlens_k, true},
+    {"seqused_k", &TwForwardArgs::seqused_k, true},
 };
 
 ScoreTensor scoreTensor(const TwTensor &tensor) {
@@ -88,9 +89,22 @@ void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes
   checkSeqUsedForm(args, sizes);
 }
 
-void checks::checkFeatureDevices(const TwForwardArgs &args) {
+void checks::checkFeatureDevices(const TwForwardArgs &args, bool blockMap) {
   for (const NamedTensor &entry : kTensors) {
-    checkSameDevice(entry.name, args.*entry.tensor, args.q);
+    const TwTensor &tensor = args.*entry.tensor;
+    if (!blockMap || !entry.makesBlocks) {
+      checkSameDevice(entry.name, tensor, args.q);
+    } else if (tensor.rank != 0 && tensor.device != TW_DEVICE_CPU) {
+      invalid(entry.name, "is on " + deviceName(tensor) + ", must be on cpu: a block map reads its numbers");
+    }
+  }
+}
+
+void checks::checkBlockData(const TwForwardArgs &args) {
+  for (const NamedTensor &entry : kTensors) {
+    if (entry.makesBlocks && (args.*entry.tensor).rank != 0) {
+      checkData(entry.name, args.*entry.tensor);
+    }
   }
 }
 

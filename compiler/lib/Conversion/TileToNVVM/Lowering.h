@@ -84,14 +84,18 @@ private:
   /// Elements of a tile; constants are materialised.
   llvm::ArrayRef<mlir::Value> fragmentOf(mlir::Value tile);
 
+  //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
+  mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
+  mlir::LogicalResult lowerHull(tile::HullOp op);
+
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
   void lowerSlot(tile::SlotOp op);
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
-  void copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
-                     bool rowBound, mlir::Type memory);
-  void copyAsync(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
-                 bool rowBound, int64_t chunkBytes);
+  void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
+  void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes);
+  /// i1: whether row `row` (an index of the view) is read; null if that is known.
+  mlir::Value isRead(tile::AsyncLoadOp op, mlir::Value row);
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
   mlir::Value sharedAddress(const SharedBuffer &buffer, mlir::Value bytes, int64_t constantBytes);

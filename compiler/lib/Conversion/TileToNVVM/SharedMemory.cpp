@@ -67,7 +67,6 @@ Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, i
 }
 
 LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
   tile::ViewType type = op.getView().getType();
   if (type.getElementType().getIntOrFloatBitWidth() != 16) {
     return op.emitOpError("expected 16-bit floats on a GPU, got ") << type.getElementType();
@@ -76,13 +75,35 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
     return op.emitOpError("expected no bound on columns");
   }
   const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
-  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   if (type.getUnit() && type.getAlign() >= 4) {
-    copyAsync(buffer, view, firstRow, firstCol, op.getBounds()[0], type.getAlign());
+    copyAsync(buffer, op, type.getAlign());
   } else {
-    copyByThreads(buffer, view, firstRow, firstCol, op.getBounds()[0], b.getIntegerType(16));
+    copyByThreads(buffer, op, b.getIntegerType(16));
   }
   return success();
+}
+
+Value FunctionLowering::isRead(tile::AsyncLoadOp op, Value row) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value inside;
+  if (op.getBounds()[0]) {
+    // Unsigned: a row before the view is outside of it too.
+    inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, scalars.lookup(view.getSizes()[0]));
+  }
+  if (!op.getWhere()) {
+    return inside;
+  }
+  // Of rows outside another's byte is read instead, which a branch would cost more than. A copy is started only for
+  // blocks that reach into the view, so there is a first row.
+  auto where = op.getWhere().getDefiningOp<tile::ViewOp>();
+  Value place = inside ? Value(arith::SelectOp::create(b, inside, row, index(0))) : row;
+  Value offset = arith::MulIOp::create(b, place, scalars.lookup(where.getStrides()[0]));
+  offset = arith::AddIOp::create(b, offset, scalars.lookup(where.getOffset()));
+  Type i8 = b.getI8Type();
+  Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(where.getBase()), i8, offset), 1);
+  Value chosen = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte,
+                                       arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)));
+  return inside ? Value(arith::AndIOp::create(b, inside, chosen)) : chosen;
 }
 
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
@@ -91,8 +112,9 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
 /// copy. Rows' swizzles repeat every eight rows, and so every few steps.
-void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
-                                 bool rowBound, int64_t chunkBytes) {
+void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   int64_t chunks = buffer.paddedCols * 2 / chunkBytes; // of a row
   int64_t rowStep = 1;
   while (2 * rowStep * chunks <= threads() && buffer.rows % (2 * rowStep) == 0) {
@@ -100,7 +122,6 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
   }
   Type i16 = b.getIntegerType(16);
   Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
-  Value size = scalars.lookup(view.getSizes()[0]);
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
   Value chunk = arith::RemUIOp::create(b, thread, i32(chunks));
 
@@ -125,10 +146,9 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
         place = placeOf(buffer, arith::AddIOp::create(b, threadRow, i32(placeRow)), byte);
       }
       Value bytes = wanted;
-      if (rowBound) {
-        Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
-        Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size);
-        bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
+      if (op.getBounds()[0] || op.getWhere()) {
+        Value read = isRead(op, arith::AddIOp::create(b, firstCopied, index(row)));
+        bytes = arith::SelectOp::create(b, read, bytes ? bytes : i32(chunkBytes), i32(0));
       }
       Value to = sharedAddress(buffer, place, (row - placeRow) * buffer.pitch);
       // .cg bypasses L1 and exists for 16 bytes only.
@@ -160,11 +180,11 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
 }
 
 /// Element by element, for rows whose alignment or stride cp.async cannot serve.
-void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
-                                     bool rowBound, Type memory) {
+void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, Type memory) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   Value base = scalars.lookup(view.getBase());
   Value rowStride = scalars.lookup(view.getStrides()[0]), colStride = scalars.lookup(view.getStrides()[1]);
-  Value size = scalars.lookup(view.getSizes()[0]);
   Value columns = index(buffer.paddedCols);
   auto loop = scf::ForOp::create(b, toIndex(thread), index(buffer.rows * buffer.paddedCols), index(threads()));
   OpBuilder::InsertionGuard guard(b);
@@ -173,9 +193,8 @@ void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp vi
   Value col = arith::RemUIOp::create(b, loop.getInductionVar(), columns);
   Value globalRow = arith::AddIOp::create(b, firstRow, row);
   Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, index(buffer.cols));
-  if (rowBound) {
-    inside = arith::AndIOp::create(b, inside,
-                                   arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size));
+  if (Value read = isRead(op, globalRow)) {
+    inside = arith::AndIOp::create(b, inside, read);
   }
   auto ifOp = scf::IfOp::create(b, TypeRange{memory}, inside, /*withElseRegion=*/true);
   {

@@ -137,6 +137,9 @@ FailureOr<FunctionLowering::Chunks> FunctionLowering::elementwise(Row &row, Oper
     return repeat(vector::BroadcastOp::create(b, vector, element));
   }
 
+  if (auto random = dyn_cast<tile::RandomBitsOp>(op)) {
+    return randomBits(random, row.index, row.chunks);
+  }
   SmallVector<Chunks> operands;
   for (Value operand : op->getOperands()) {
     if (!isa<RankedTensorType>(operand.getType())) {
@@ -220,6 +223,30 @@ static Value tailMask(ImplicitLocOpBuilder &b, int64_t lanes, int64_t valid) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<bool>(bits)));
 }
 
+/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then.
+Value FunctionLowering::chosen(tile::LoadOp op, Value rowIndex, Value inside) {
+  auto view = op.getWhere().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), rowIndex);
+  Value place = arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0]));
+  place = arith::AddIOp::create(b, place, scalars.lookup(view.getOffset()));
+  auto ask = [&]() -> Value {
+    Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, place), 1);
+    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+  };
+  if (!inside) {
+    return ask();
+  }
+  auto ifInside = scf::IfOp::create(b, TypeRange{b.getI1Type()}, inside, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifInside.thenBlock());
+  scf::YieldOp::create(b, ask());
+  b.setInsertionPointToStart(ifInside.elseBlock());
+  scf::YieldOp::create(b, inside);
+  return ifInside.getResult(0);
+}
+
 FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op) {
   Type element = op.getView().getType().getElementType();
   Type memory = memoryType(element);
@@ -227,6 +254,9 @@ FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op)
   VectorType vector = vectorType(memory);
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(vector));
   GlobalRow global = resolve(b, scalars, op, row.index, memory, row.cols);
+  if (op.getWhere()) {
+    global.inside = chosen(op, row.index, global.inside);
+  }
   // A row of unit stride whose length is known is read as vectors; any other element by element through scratch.
   bool direct = op.getView().getType().getUnit() && !global.count;
   Buffer staging;

@@ -86,8 +86,9 @@ public:
   /// become the view's, `coordinates` (dimension, index) pairs fix the others.
   mlir::Value view(const TensorArg &arg, llvm::ArrayRef<unsigned> dims, mlir::ValueRange sizes,
                    llvm::ArrayRef<std::pair<unsigned, mlir::Value>> coordinates);
+  /// With `where`, a rank-1 view of i8, rows whose element is 0 are not read and are 0.
   mlir::Value load(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
-                   llvm::ArrayRef<int64_t> shape);
+                   llvm::ArrayRef<int64_t> shape, mlir::Value where = {});
   /// As load, but elements past a bound may have any value.
   mlir::Value loadAny(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
                       llvm::ArrayRef<int64_t> shape);

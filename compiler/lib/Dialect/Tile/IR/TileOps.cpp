@@ -47,9 +47,41 @@ static LogicalResult verifyAccess(Operation *op, StringRef constraint, ViewType 
   return success();
 }
 
+/// Shared by load and async_load: which rows are read.
+static LogicalResult verifyWhere(Operation *op, StringRef constraint, Value where, RankedTensorType tile) {
+  if (!where) {
+    return success();
+  }
+  auto view = cast<ViewType>(where.getType());
+  if (view.getRank() != 1 || !view.getElementType().isInteger(8) || tile.getRank() != 2) {
+    return op->emitOpError(constraint) << ": expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got "
+                                       << tile << " and " << view;
+  }
+  return success();
+}
+
 LogicalResult LoadOp::verify() {
-  return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(),
-                      cast<RankedTensorType>(getTile().getType()));
+  auto tile = cast<RankedTensorType>(getTile().getType());
+  if (failed(verifyWhere(*this, "tile.load-C2", getWhere(), tile))) {
+    return failure();
+  }
+  return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
+}
+
+LogicalResult HullOp::verify() {
+  ViewType view = getView().getType();
+  if (view.getRank() != 1 || !view.getElementType().isInteger(8)) {
+    return emitOpError("tile.hull-C1: expected a rank-1 view of i8, got ") << view;
+  }
+  return success();
+}
+
+LogicalResult RandomBitsOp::verify() {
+  auto tile = cast<RankedTensorType>(getResult().getType());
+  if (tile.getRank() != 2) {
+    return emitOpError("tile.random_bits-C1: expected a tile of rank 2, got ") << tile;
+  }
+  return success();
 }
 
 LogicalResult StoreOp::verify() {
@@ -188,7 +220,7 @@ ArrayRef<int64_t> tile::rowwiseShape(Operation *op) {
   if (auto store = dyn_cast<StoreOp>(op)) {
     return cast<RankedTensorType>(store.getTile().getType()).getShape();
   }
-  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp>(op);
+  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp, RandomBitsOp>(op);
   if (!elementwise || op->getNumResults() != 1) {
     return {};
   }
@@ -254,5 +286,8 @@ LogicalResult AsyncLoadOp::verify() {
     return emitOpError("tile.async_load-C1: expected one buffer, got the ring ") << buffer;
   }
   auto tile = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
+  if (failed(verifyWhere(*this, "tile.async_load-C1", getWhere(), tile))) {
+    return failure();
+  }
   return verifyAccess(*this, "tile.async_load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }

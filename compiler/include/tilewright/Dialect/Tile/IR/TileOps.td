@@ -80,22 +80,27 @@ def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
-def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
+def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>, AttrSizedOperandSegments]> {
   let summary = "load a tile from a view";
   let description = [{
     Element (i, j) of the tile is element (indices[0] + i, indices[1] + j) of the view. In a dimension whose `bounds` is
-    true, elements before the view's first (of rows only) and at or past its size are not read and become 0, or, with `any_past_end`, any value; where it is
-    false the caller vouches that none is.
+    true, elements before the view's first (of rows only) and at or past its size are not read and become 0, or, with
+    `any_past_end`, any value; where it is false the caller vouches that none is. With `where`, rows whose element of
+    that view, at the same row index, is 0 are not read either, and become 0.
 
     Constraints
     - `tile.load-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
+    - `tile.load-C2`: `where` is a rank-1 view of i8, and the tile has rank 2.
 
     Example: `%t = tile.load %v[%row, %zero] bounds [true, false] : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>`
   }];
-  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
-                       UnitAttr:$any_past_end);
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices,
+                       Optional<Tile_ViewType>:$where, DenseBoolArrayAttr:$bounds, UnitAttr:$any_past_end);
   let results = (outs Tile_Tile:$tile);
-  let assemblyFormat = "$view `[` $indices `]` `bounds` $bounds attr-dict `:` type($view) `->` type($tile)";
+  let assemblyFormat = [{
+    $view `[` $indices `]` `bounds` $bounds (`where` $where^ `:` type($where))? attr-dict
+    `:` type($view) `->` type($tile)
+  }];
   let hasVerifier = 1;
 }
 
@@ -134,6 +139,23 @@ def Tile_LoadScalarOp : Tile_Op<"load_scalar", [MemoryEffects<[MemRead]>]> {
   let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices);
   let results = (outs AnyType:$value);
   let assemblyFormat = "$view `[` $indices `]` attr-dict `:` type($view) `->` type($value)";
+  let hasVerifier = 1;
+}
+
+def Tile_HullOp : Tile_Op<"hull", [MemoryEffects<[MemRead]>]> {
+  let summary = "where the elements of a view that are not 0 begin and end";
+  let description = [{
+    `first` is the index of the first element that is not 0, and `end` one more than that of the last; both are 0 if all
+    are.
+
+    Constraints
+    - `tile.hull-C1`: the view has rank 1 and elements of i8.
+
+    Example: `%first, %end = tile.hull %v : !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view);
+  let results = (outs Index:$first, Index:$end);
+  let assemblyFormat = "$view attr-dict `:` type($view)";
   let hasVerifier = 1;
 }
 
@@ -298,6 +320,28 @@ def Tile_IndexOp : Tile_Op<"index", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Tile_RandomBitsOp : Tile_Op<"random_bits", [Pure]> {
+  let summary = "16 random bits an element, from its position";
+  let description = [{
+    Element (i, j) is drawn for row `row + i` and column `col + j`, or, with `transposed`, for row `row + j` and column
+    `col + i`: the upper 16 bits of its word of the Philox call that `kernels/Philox.h` (dropoutWords) says, with the
+    key's two words, and `head` and `offset` as the last two of the counter. It depends on nothing else, so every
+    schedule and target draws the same.
+
+    Constraints
+    - `tile.random_bits-C1`: the tile has rank 2.
+
+    Example: `%r = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) : tensor<64x32xi32>`
+  }];
+  let arguments = (ins I32:$row, I32:$col, I32:$head, I32:$offset, I32:$key0, I32:$key1, UnitAttr:$transposed);
+  let results = (outs Tile_I32Tile:$result);
+  let assemblyFormat = [{
+    `[` $row `,` $col `]` `counter` `(` $head `,` $offset `)` `key` `(` $key0 `,` $key1 `)` (`transposed` $transposed^)?
+    attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 class Tile_UnaryOp<string mnemonic> : Tile_Op<mnemonic, [Pure, Elementwise, SameOperandsAndResultType]> {
   let arguments = (ins Tile_F32Tile:$source);
   let results = (outs Tile_F32Tile:$result);
@@ -347,24 +391,25 @@ def Tile_SlotOp : Tile_Op<"slot", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>]> {
+def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>, AttrSizedOperandSegments]> {
   let summary = "start copying a tile of a view into shared memory";
   let description = [{
     Reads what `tile.load` would read, zeros past the view's size included, and returns before it has arrived:
     `tile.await_loads` waits. The buffer must not be read or written by another copy in between.
 
     Constraints
-    - `tile.async_load-C1`: as `tile.load-C1`, on a rank-2 view; the buffer is one, not a ring.
+    - `tile.async_load-C1`: as `tile.load-C1` and C2, on a rank-2 view; the buffer is one, not a ring.
 
     Example:
     ```mlir
     tile.async_load %v[%row, %zero] bounds [true, false] to %k : !tile.view<2 x bf16, unit>, !tile.shared<64 x 128 x bf16>
     ```
   }];
-  let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
-                       Tile_SharedType:$buffer);
+  let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices, Optional<Tile_ViewType>:$where,
+                       DenseBoolArrayAttr:$bounds, Tile_SharedType:$buffer);
   let assemblyFormat = [{
-    $view `[` $indices `]` `bounds` $bounds `to` $buffer attr-dict `:` type($view) `,` type($buffer)
+    $view `[` $indices `]` `bounds` $bounds (`where` $where^ `:` type($where))? `to` $buffer attr-dict
+    `:` type($view) `,` type($buffer)
   }];
   let hasVerifier = 1;
 }
