@@ -126,7 +126,7 @@ struct VerifyCase {
 
 /// The grid, in the order in which it is run. No two cases have the same name.
 std::vector<VerifyCase> verifyGrid();
-/// The grid for a CUDA device: float16 and bfloat16, at most some 200 different kernels.
+/// The grid for a CUDA device: float16 and bfloat16, at most some 250 different kernels.
 std::vector<VerifyCase> cudaVerifyGrid();
 
 } // namespace tilewright::cli

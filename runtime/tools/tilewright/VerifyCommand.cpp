@@ -273,10 +273,10 @@ Selection selectCases(const VerifyOptions &options, bool cuda) {
   }
   if (selection.cases.empty()) {
     const std::string quick = options.quick ? " of --quick" : "";
-    throw UsageError("--filter is '" + options.filter + "'; " +
-                     (selection.leftOut == 0 ? "no case" + quick + " has that in its name"
-                                             : "of the cases" + quick + " that have that in their name none is served: " +
-                                                   selection.leftOutText(cuda)));
+    const std::string why = selection.leftOut == 0 ? "no case" + quick + " has that in its name"
+                                                   : "no case" + quick + " with that in its name can run: " +
+                                                         selection.leftOutText(cuda);
+    throw UsageError("--filter is '" + options.filter + "'; " + why);
   }
   return selection;
 }
@@ -294,9 +294,9 @@ Json rowOf(const VerifyCase &problem, const VerifyOutcome &outcome) {
           {"heads_k", problem.headsK},
           {"head_dim", problem.headDim},
           {"head_dim_v", problem.headDimV},
+          {"features", problem.featureNames()},
           {"error", number(outcome.error)},
           {"allowed", number(outcome.allowed)},
-          {"features", problem.featureNames()},
           {"lse_error", problem.wantLse ? number(outcome.lseError) : Json(nullptr)},
           {"lse_allowed", problem.wantLse ? number(outcome.lseAllowed) : Json(nullptr)},
           {"probs_error", problem.features.probs ? number(outcome.probsError) : Json(nullptr)},
@@ -348,8 +348,8 @@ void runVerify(const VerifyOptions &options) {
   }
 
   int width = 4;
-  for (const VerifyCase &problem : cases) {
-    width = std::max(width, static_cast<int>(problem.name().size()));
+  for (const VerifyCase &problem : cases) { // the names of many features at once shift their lines
+    width = std::clamp(static_cast<int>(problem.name().size()), width, 90);
   }
   if (!options.json) {
     writeStdout(tableHead(width, device.has_value()));
@@ -437,7 +437,13 @@ void addVerifyCommand(CLI::App &app) {
       "Each case is computed twice by generated kernels and once in float64 from the definition. It passes\n"
       "if the largest error is at most twice that of the same formula computed step by step in the tensors'\n"
       "own type, plus one unit in the last place; the log-sum-exp agrees; both runs have equal bits; nothing\n"
-      "around the outputs was written; and nothing around the inputs, where all is NaN, was used.\n"
+      "around the outputs was written; and nothing around the inputs was used, nor keys and values that no\n"
+      "row sees (behind a sequence, in another one, padded): there all is NaN. The same holds for the\n"
+      "probabilities, where a case wants them.\n"
+      "\n"
+      "Features beyond masks are in the grid alone, in pairs and all together. A case is run if kernels of the\n"
+      "device serve all that it asks for (`tilewright info`); a line at the end says how many were left out,\n"
+      "and which features are not served.\n"
       "\n"
       "On a CUDA device (compute capability 8.0 or later) the grid is one of float16 and bfloat16, and each\n"
       "kernel is compared with the CUDA reference as well: plain CUDA C++ in float32, compiled by NVRTC. The\n"
@@ -446,12 +452,16 @@ void addVerifyCommand(CLI::App &app) {
       "of the output to the host. Exit status 3: there is no such GPU or driver here.\n"
       "\n"
       "A case's name: type, batch, seqlen_q[xseqlen_k], heads[/heads_k], head_dim[/head_dim_v], mask[:note],\n"
-      "then what is unusual: alignment, layout, elements between a 16-byte boundary and the tensors (shift),\n"
-      "scale, range of q and k.\n"
+      "then what is unusual: alignment, features, layout, elements between a 16-byte boundary and the tensors\n"
+      "(shift), scale, range of q and k. Features: varlen=LENGTHS of the queries x those of the keys, seqused=,\n"
+      "bias=, attn_mask= and bool_mask= with the dimensions that are not broadcast out of bhqk, padding=,\n"
+      "documents=, window=LEFT,RIGHT, alibi=, softcap=, dropout=, probs; nan_key and nan_sequence: who does not\n"
+      "see it may not notice.\n"
       "\n"
       "Examples:\n"
       "  tilewright verify --quick\n"
       "  tilewright verify --filter glm_packed --seed 7\n"
+      "  tilewright verify --filter dropout\n"
       "  tilewright verify --filter 'bf16 b1 s300x200' --schedule qk:64x64:8x2 --threads 1\n"
       "  tilewright verify --device cuda:0\n"
       "  tilewright verify --json > verify.json\n");
