@@ -233,7 +233,7 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
     problem.mask = checkGlmForm(args, sizes);
   }
   if (features) {
-    checkFeatureForms(args, sizes, reference);
+    checkFeatureForms(args, sizes, purpose);
   }
   checkDevices(args, purpose);
   if (features) {
@@ -303,8 +303,8 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   }
   if (features) {
     fillFeatures(args, sizes, problem);
-    if (!reference) {
-      checkFeaturesServed(problem, purpose == Purpose::CudaReference);
+    if (!reference && purpose != Purpose::CudaReference) {
+      checkFeaturesServed(problem);
     }
   }
   if (pointers != nullptr) {

@@ -60,13 +60,9 @@ TableTensor tableTensor(const TwTensor &tensor) {
 /// A side so long that it never ends inside a sequence is no bound; the others fit the kernels' arithmetic.
 int64_t windowSide(int64_t value) { return value > 2 * kMaxExtent ? -1 : value; }
 
-/// The CUDA reference computes none of them.
-void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device,
-                   bool cudaReference) {
-  if (asked && (cudaReference || !supportsFeature(feature, device))) {
-    const char *who = cudaReference              ? "the CUDA reference"
-                      : device == TW_DEVICE_CUDA ? "the kernels of CUDA devices"
-                                                 : "the kernels of the CPU";
+void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device) {
+  if (asked && !supportsFeature(feature, device)) {
+    const char *who = device == TW_DEVICE_CUDA ? "the kernels of CUDA devices" : "the kernels of the CPU";
     throw Error(TW_UNSUPPORTED,
                 std::string(argument) + ": " + what + " not served yet by " + who +
                     "; tw_reference_forward (tilewright.reference.attention) computes it",
@@ -87,8 +83,8 @@ bool checks::usesFeatures(const TwForwardArgs &args) {
          args.dropout_p != 0.0 || args.max_seqlen_q != 0 || args.max_seqlen_k != 0;
 }
 
-void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference) {
-  checkScoreForms(args, sizes, reference);
+void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose) {
+  checkScoreForms(args, sizes, purpose);
   checkMaskForms(args, sizes);
   checkSeqUsedForm(args, sizes);
 }
@@ -167,10 +163,10 @@ void checks::fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &poi
   pointers.seqUsedK = static_cast<const int32_t *>(data(args.seqused_k));
 }
 
-void checks::checkFeaturesServed(const AttentionProblem &problem, bool cudaReference) {
+void checks::checkFeaturesServed(const AttentionProblem &problem) {
   const bool boolMask = problem.attnMask.dtype == TW_BOOL;
   auto checkServed = [&](bool asked, Feature feature, const char *argument, const char *what) {
-    checkServedBy(asked, feature, argument, what, problem.device, cudaReference);
+    checkServedBy(asked, feature, argument, what, problem.device);
   };
   checkServed(problem.varlen, Feature::Varlen, "cu_seqlens_q", "sequences of different lengths are");
   checkServed(problem.seqUsedK.given, Feature::SeqUsedK, "seqused_k", "is");

@@ -122,7 +122,7 @@ enum class Purpose : uint8_t {
   Plan,     ///< shapes only; no data pointer is looked at, no GLM value is checked
   BlockMap, ///< as Plan, but the GLM mask's values are read and checked
   Reference, ///< as Run; float64 is allowed
-  CudaReference ///< as Run, on a CUDA device; out is float32
+  CudaReference ///< as Run, on a CUDA device; out and probs are float32
 };
 
 /// All tensors lie on one device. On CUDA the numbers of a GLM mask are not read, so they are not checked: kernels
@@ -133,7 +133,7 @@ enum class Purpose : uint8_t {
 ///
 /// Checks everything (semantics A1 to A4, A6, A8, A9, A11) before anything is compiled or written. Throws Error with
 /// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed. A feature
-/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the reference, after
+/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the references, after
 /// all other checks.
 ///
 /// GLM values: a break point lies in [0, seqlen_k]. A pair is unused, (-1, -1), or both its numbers lie in
