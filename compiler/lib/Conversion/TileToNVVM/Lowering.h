@@ -98,6 +98,10 @@ private:
   /// Elements of a tile; constants are materialised.
   llvm::ArrayRef<mlir::Value> fragmentOf(mlir::Value tile);
 
+  //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
+  mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
+  mlir::LogicalResult lowerHull(tile::HullOp op);
+
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
   void lowerSlot(tile::SlotOp op);
@@ -106,6 +110,7 @@ private:
                      bool rowBound, mlir::Type memory);
   void copyAsync(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
                  bool rowBound, int64_t chunkBytes);
+  void lowerClearRows(tile::ClearRowsOp op);
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
   mlir::Value sharedAddress(const SharedBuffer &buffer, mlir::Value bytes, int64_t constantBytes);

@@ -64,7 +64,8 @@ bool isKnown(Operation *op) {
          isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
              tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
-             tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
+             tile::HullOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::ClearRowsOp,
+             tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
          isRoleOp(op);
 }
 
@@ -212,7 +213,7 @@ LogicalResult ProgramVerifier::verifyRoles() {
   Operation *wrong = nullptr;
   func.walk([&](Operation *op) {
     found += isa<tile::RolesOp>(op);
-    const bool known = roles ? !isa<tile::AsyncLoadOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::SlotOp>(op)
+    const bool known = roles ? !isa<tile::AsyncLoadOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::SlotOp>(op)
                              : !isRoleOp(op);
     wrong = known || wrong ? wrong : op;
   });

@@ -58,6 +58,12 @@ public:
       return func.emitOpError("expected one loop over blocks of products' operands, got ") << loops.size();
     }
 
+    for (LoadOp load : stagedLoads(*loops.front().getBody())) {
+      if (load.getWhere()) {
+        return load.emitOpError("expected no rows to be left out: TMA copies whole blocks");
+      }
+    }
+
     b.setInsertionPoint(entry.getTerminator());
     auto roles = RolesOp::create(b);
     Block &producer = roles.getProducer().emplaceBlock(), &consumer = roles.getConsumer().emplaceBlock();

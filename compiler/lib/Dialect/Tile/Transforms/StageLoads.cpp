@@ -37,7 +37,7 @@ public:
     }
     Block &entry = func.getBody().front();
     SmallVector<LoadOp> ahead = stagedLoads(entry);
-    SmallVector<Chain> chains = findChains(entry);
+    chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
         if (failed(checkStagedLoads(loop))) {
@@ -50,6 +50,7 @@ public:
     }
     for (Chain &chain : chains) {
       stageChain(chain);
+      freeBuffers.append(chain.buffers);
     }
     stageStores(entry);
     return staged;
@@ -65,7 +66,28 @@ private:
     return AllocSharedOp::create(b, shared);
   }
 
+  /// A chain's buffer: one of an earlier chain's, which is done with it, if one fits.
+  Value chainBuffer(LoadOp load) {
+    auto type = cast<RankedTensorType>(load.getTile().getType());
+    for (Value buffer : freeBuffers) {
+      auto shared = cast<SharedType>(buffer.getType());
+      if (shared.getRows() == type.getDimSize(0) && shared.getCols() == type.getDimSize(1) &&
+          shared.getElementType() == type.getElementType()) {
+        llvm::erase(freeBuffers, buffer);
+        return buffer;
+      }
+    }
+    return makeBuffer(load, stages);
+  }
+
   void replaceByBuffer(LoadOp load, Value buffer) {
+    if (load.getWhere()) {
+      // Right before the first product that reads it, when the copy has arrived.
+      Operation *reader = *llvm::min_element(load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(reader);
+      ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
+    }
     load.getTile().replaceAllUsesWith(buffer);
     load->erase();
     ++staged;
@@ -76,7 +98,7 @@ private:
     Value buffer = makeBuffer(load);
     outsideBuffers.push_back(buffer);
     b.setInsertionPoint(load);
-    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBoundsAttr(), buffer);
+    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBounds(), buffer);
     replaceByBuffer(load, buffer);
   }
 
@@ -138,10 +160,13 @@ private:
     scf::ForOp first = chain.loops.front(), last = chain.loops.back();
     Value begin = first.getLowerBound(), end = last.getUpperBound();
     SmallVector<LoadOp> firstLoads = stagedLoads(*first.getBody());
-    for (LoadOp load : firstLoads) {
-      chain.buffers.push_back(makeBuffer(load, stages));
-    }
     b.setInsertionPoint(first);
+    for (LoadOp load : firstLoads) {
+      chain.buffers.push_back(chainBuffer(load));
+    }
+    if (&chain != &chains.front()) {
+      awaitAll(); // the chain before may still be read, by threads that are behind
+    }
     if (stages > 1) {
       // The first blocks' copies, a group a block: a group may be empty, but their number is what waits count.
       for (int64_t stage = 0; stage + 1 < stages; ++stage) {
@@ -237,6 +262,8 @@ private:
   func::FuncOp func;
   int64_t stages;
   ImplicitLocOpBuilder b;
+  SmallVector<Chain> chains;
+  SmallVector<Value> freeBuffers;    ///< of chains that are done
   SmallVector<Value> outsideBuffers; ///< of loads ahead of the loops
   unsigned staged = 0;
 };
