@@ -58,6 +58,13 @@ struct GpuRow {
   Schedule schedule;
 };
 
+struct Sm90aRow {
+  unsigned maxHeadDim;
+  int64_t maxSeqlenQ;
+  std::optional<bool> masked; ///< none: masked or not
+  Schedule schedule;
+};
+
 /// The tables are part of the library and covered by tests: a fault in one is a fault of the build.
 [[noreturn]] void badTable(const char *what) {
   std::fprintf(stderr, "tilewright: kernels/schedules: %s\n", what);
@@ -145,12 +152,12 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   return row;
 }
 
-GpuRow parseSm90aRow(const nlohmann::json &entry) {
-  GpuRow row = parseGpuRow(entry);
+Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
+  const GpuRow row = parseGpuRow(entry);
   if (row.schedule.groups == 0 || row.sm || row.matrix) {
     badTable("a row of sm_90a.json has no groups, or names an SM or a matrix");
   }
-  return row;
+  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, row.schedule};
 }
 
 // Never destroyed: a thread may still choose a schedule while the process exits.
@@ -164,9 +171,9 @@ const std::vector<GpuRow> &gpuTable() {
   return rows;
 }
 
-const std::vector<GpuRow> &sm90aTable() {
-  static const std::vector<GpuRow> &rows =
-      *new std::vector<GpuRow>(parseTable<GpuRow>(kSm90aScheduleTable, parseSm90aRow));
+const std::vector<Sm90aRow> &sm90aTable() {
+  static const std::vector<Sm90aRow> &rows =
+      *new std::vector<Sm90aRow>(parseTable<Sm90aRow>(kSm90aScheduleTable, parseSm90aRow));
   return rows;
 }
 
@@ -261,10 +268,11 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned head
   badTable("no row matches: the last row of gpu.json must have no bound and fit every GPU");
 }
 
-std::optional<Schedule> kernels::chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked) {
+std::optional<Schedule> kernels::chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked,
+                                                     int64_t seqlenQ) {
   const unsigned widest = std::max(headDim, headDimV);
-  for (const GpuRow &row : sm90aTable()) {
-    if (widest <= row.maxHeadDim && row.masked.value_or(masked) == masked) {
+  for (const Sm90aRow &row : sm90aTable()) {
+    if (widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ && row.masked.value_or(masked) == masked) {
       return row.schedule;
     }
   }

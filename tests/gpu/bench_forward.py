@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tilewright's forward pass on a CUDA device beside FlashAttention-2 (PyTorch's flash backend), in one process.
+"""Tilewright's forward pass on a CUDA device beside FlashAttention-2 and cuDNN (backends of PyTorch), in one process.
 
     python tests/gpu/bench_forward.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
 
@@ -39,9 +39,9 @@ def inputs(batch: int, seqlen: int, heads: int, head_dim: int) -> list:
     return [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
 
 
-def beside_flash(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
-    print("| d | mask | s | FlashAttention-2, TFLOP/s | Tilewright, TFLOP/s | ratio |")
-    print("|--:|---|--:|--:|--:|--:|")
+def beside_peers(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
+    print("| d | mask | s | FlashAttention-2, TFLOP/s | cuDNN, TFLOP/s | Tilewright, TFLOP/s | by the better |")
+    print("|--:|---|--:|--:|--:|--:|--:|")
     for d in head_dims:
         for causal in (False, True):
             for s in seqlens:
@@ -49,11 +49,16 @@ def beside_flash(head_dims: list, seqlens: list, repeats: int, engine: Optional[
                 q, k, v = inputs(batch, s, heads, d)
                 work = 4 * batch * heads * s * s * d / (2 if causal else 1) / 1e9
                 turned = [x.transpose(1, 2) for x in (q, k, v)]
-                with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-                    flash = milliseconds(lambda: F.scaled_dot_product_attention(*turned, is_causal=causal), repeats)
+                peers = []
+                for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
+                    with sdpa_kernel(backend):
+                        sdpa = lambda: F.scaled_dot_product_attention(*turned, is_causal=causal)
+                        peers.append(milliseconds(sdpa, repeats))
+                flash, cudnn = peers
                 ours = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=causal, engine=engine), repeats)
                 name = "causal" if causal else "dense"
-                print(f"| {d} | {name} | {s} | {work / flash:.0f} | {work / ours:.0f} | {flash / ours:.2f} |", flush=True)
+                print(f"| {d} | {name} | {s} | {work / flash:.0f} | {work / cudnn:.0f} | {work / ours:.0f} | "
+                      f"{min(peers) / ours:.2f} |", flush=True)
 
 
 def glm_masks(head_dims: list, seqlens: list, repeats: int) -> None:
@@ -114,7 +119,7 @@ def main() -> int:
     parser.add_argument("--features", action="store_true",
                         help="bias, bool mask, ALiBi and softcap beside none of them, at s 2048 to 8192, instead")
     parser.add_argument("--schedule", metavar="TEXT",
-                        help="schedule of the kernels beside FlashAttention-2, such as qk:64x64:w4; default: the table's")
+                        help="schedule of the kernels beside the peers, such as qk:128x128:g2:s2; default: the table's")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
@@ -127,7 +132,7 @@ def main() -> int:
         if options.features:
             features(options.head_dim, some, options.repeats, engine)
             return 0
-        beside_flash(options.head_dim, options.seqlen, options.repeats, engine)
+        beside_peers(options.head_dim, options.seqlen, options.repeats, engine)
         glm_masks(options.head_dim, some, options.repeats)
     return 0
 

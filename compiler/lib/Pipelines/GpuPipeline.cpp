@@ -20,7 +20,6 @@ void tilewright::addGpuScheduleStage(OpPassManager &pm) {
   pm.addNestedPass<func::FuncOp>(tile::createTileStageLoads());
   pm.addNestedPass<func::FuncOp>(tile::createTileSpecializeWarps());
   pm.addNestedPass<func::FuncOp>(tile::createTileOverlapProducts());
-  pm.addNestedPass<func::FuncOp>(tile::createTileSplitLoops());
 }
 
 void tilewright::addNvvmStage(OpPassManager &pm) {

@@ -153,7 +153,8 @@ std::optional<kernels::Schedule> sm90aSchedule(const AttentionProblem &problem, 
   if (options.schedule && options.schedule->warps != 0) {
     return options.schedule->groups != 0 ? options.schedule : std::nullopt;
   }
-  return kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None);
+  return kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None,
+                                      problem.seqlenQ);
 }
 
 kernels::Schedule chooseSchedule(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {

@@ -64,18 +64,18 @@ std::vector<Group> catalogue() {
       groups.push_back({sm, headDim, attn::MaskKind::Causal});
     }
   }
-  // The family that has its own schedules, for every head dim that those serve.
   for (uint16_t headDim : {32, 40, 64, 72, 80, 96, 128, 192, 256}) {
     for (attn::MaskKind mask : kMasks) {
-      if (kernels::chooseSm90aSchedule(headDim, headDim, mask != attn::MaskKind::None)) {
-        groups.push_back({90, headDim, mask, true});
-      }
+      groups.push_back({90, headDim, mask, true});
     }
   }
   return groups;
 }
 
-KernelKey keyOf(const Group &group, bool even) {
+/// Query rows for which schedules of the family sm_90a are asked.
+constexpr int64_t kShort = 1024, kLong = 16384;
+
+KernelKey keyOf(const Group &group, bool even, int64_t seqlenQ = kLong) {
   KernelKey key;
   key.sm = group.sm;
   key.dtype = ElementType::BF16;
@@ -84,7 +84,7 @@ KernelKey keyOf(const Group &group, bool even) {
   key.evenM = key.evenN = even;
   key.align.fill(attn::AlignClass::Bytes16);
   const bool masked = group.mask != attn::MaskKind::None;
-  key.schedule = group.sm90a ? kernels::chooseSm90aSchedule(group.headDim, group.headDim, masked).value()
+  key.schedule = group.sm90a ? kernels::chooseSm90aSchedule(group.headDim, group.headDim, masked, seqlenQ).value()
                              : kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, masked);
   key.normalize();
   return key;
@@ -172,6 +172,30 @@ TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
                 << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
     }
   }
+}
+
+/// Those of short sequences neither spill nor serialise.
+TEST(PtxasCatalogueShort, OfTheFamilySm90a) {
+  const std::optional<PtxAssembler> assembler = findPtxAssembler();
+  if (!assembler) {
+    GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+  }
+  int differ = 0;
+  for (const Group &group : catalogue()) {
+    const KernelKey key = group.sm90a ? keyOf(group, false, kShort) : KernelKey();
+    if (!group.sm90a || key == keyOf(group, false)) {
+      continue;
+    }
+    SCOPED_TRACE(toText(key));
+    ++differ;
+    std::string log;
+    llvm::Expected<std::string> cubin =
+        assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm, GpuInstructions::Sm90a, &log);
+    ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
+    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("C75")));
+    EXPECT_EQ(numberBefore(log, "bytes spill stores", -1), 0) << log;
+  }
+  EXPECT_GT(differ, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PtxasCatalogue, ::testing::ValuesIn(catalogue()),

@@ -84,16 +84,18 @@ TEST(Sm90a, EveryRowOfTheTableFits) {
   }
   for (unsigned headDim = 8; headDim <= 256; headDim += 8) {
     for (bool masked : {false, true}) {
-      const std::optional<kernels::Schedule> schedule = kernels::chooseSm90aSchedule(headDim, headDim, masked);
-      for (const nlohmann::json &row : table["rows"]) {
-        if (headDim <= row.value("maxHeadDim", 256u) && row.value("masked", masked) == masked) {
-          ASSERT_TRUE(schedule);
-          EXPECT_EQ(toText(*schedule), row["schedule"]) << headDim;
-          break;
-        }
-      }
-      if (schedule) {
+      for (int64_t seqlenQ : {1, 4096, 4097, 100000}) {
+        const std::optional<kernels::Schedule> schedule =
+            kernels::chooseSm90aSchedule(headDim, headDim, masked, seqlenQ);
+        ASSERT_TRUE(schedule) << headDim;
         EXPECT_LE(kernels::forwardSharedBytes(*schedule, headDim, headDim), gpuSharedLimit(90)) << headDim;
+        for (const nlohmann::json &row : table["rows"]) {
+          if (headDim <= row.value("maxHeadDim", 256u) && row.value("masked", masked) == masked &&
+              seqlenQ <= row.value("maxSeqlenQ", int64_t{1} << 40)) {
+            EXPECT_EQ(toText(*schedule), row["schedule"]) << headDim;
+            break;
+          }
+        }
       }
     }
   }

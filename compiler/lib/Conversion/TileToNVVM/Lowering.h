@@ -130,6 +130,7 @@ private:
   //===- WarpRoles.cpp: producer and consumers, rings, products that overlap ----------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
   void narrowDecisions(tile::RolesOp op);
+  void prefetchTensorMaps(mlir::ValueRange maps);
   mlir::LogicalResult lowerFill(tile::FillOp op);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);

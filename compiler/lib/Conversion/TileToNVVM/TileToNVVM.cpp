@@ -84,7 +84,9 @@ LogicalResult FunctionLowering::run() {
   }
   thread = NVVM::ThreadIdXOp::create(b, b.getI32Type());
   warp = arith::ShRUIOp::create(b, thread, i32(5));
-  if (roles) { // the same in all lanes, and known to be: roles part by it
+  if (roles) {
+    prefetchTensorMaps(entry->getArguments().take_back(mapped.size()));
+    // The same in all lanes, and known to be: roles part by it.
     warp = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), warp, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
   }
   lane = arith::AndIOp::create(b, thread, i32(31));

@@ -173,6 +173,16 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   return lowerBlock(op.getConsumer().front());
 }
 
+/// The first copies would wait for their maps else: asked for before anything is computed.
+void FunctionLowering::prefetchTensorMaps(ValueRange maps) {
+  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, i32(0)), [&] {
+    for (Value map : maps) {
+      NVVM::PrefetchOp::create(b, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(),
+                               /*tensormap=*/b.getUnitAttr());
+    }
+  });
+}
+
 /// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by is narrowed, so that
 /// comparisons and counters, which the matrix unit waits for, take one instruction and one register each.
 void FunctionLowering::narrowDecisions(tile::RolesOp op) {

@@ -65,7 +65,7 @@ Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, boo
 
 /// A schedule of the sm_90a family, from the table sm_90a.json; nothing where it has none for these head dims, which is
 /// where the other family is as fast.
-std::optional<Schedule> chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked);
+std::optional<Schedule> chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked, int64_t seqlenQ);
 
 } // namespace tilewright::kernels
 

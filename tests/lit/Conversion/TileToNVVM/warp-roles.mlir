@@ -12,7 +12,7 @@
 // Buffers of 2 * 32 KiB, then two barriers that say full and two that say empty.
 // CHECK-SAME: tile.shared_bytes = 65568 : i64
 // One thread announces fills, eight warps release them.
-// CHECK-DAG: %[[ONE:.*]] = arith.constant 1 : i32
+// CHECK: nvvm.prefetch tensormap, %[[MAP]]
 // CHECK: nvvm.mbarrier.init %{{.*}}, %{{.*}} : !llvm.ptr<3>, i32
 // CHECK: nvvm.fence.mbarrier.init
 // CHECK: nvvm.barrier0

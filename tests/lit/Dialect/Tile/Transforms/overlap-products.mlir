@@ -10,7 +10,7 @@
 // TURNS-NEXT: tile.pass_turn
 // TURNS-NEXT: tile.await_dot
 // TURNS-LABEL: func.func @one_product(
-// TURNS-NOT: turn
+// TURNS-NOT: tile.take_turn
 
 !ks = !tile.shared<16 x 64 x bf16, stages 2>
 !k = !tile.shared<16 x 64 x bf16>

@@ -138,24 +138,4 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
   let statistics = [Statistic<"numLoops", "loops", "Number of loops rotated">];
 }
 
-def TileSplitLoops : Pass<"tile-split-loops", "::mlir::func::FuncOp"> {
-  let summary = "Give the blocks at a loop's end that need work of their own a loop of their own (sm_90a)";
-  let description = [{
-    In the consumers of `tile.roles`, a loop whose body has an `scf.if` with two sides, taken from a certain iteration
-    on, becomes two loops: one without the first side, up to that iteration, and one without the second. So full blocks
-    run in a loop that has no mask in it: beside products that run on their own, a branch keeps the assembler from
-    moving instructions, and counters out of the registers that a warp shares. Loops of another form stay as they are.
-
-    Runs after `tile-overlap-products`. Bit-preserving.
-
-    Example: `scf.for %j = %a to %b { %m = arith.cmpi sge, %j, %f; scf.if %m { mask } else { no mask } }` becomes
-    ```mlir
-    scf.for %j = %a to %f { no mask }
-    scf.for %j = %f to %b { mask }
-    ```
-  }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
-  let statistics = [Statistic<"numLoops", "loops", "Number of loops split">];
-}
-
 #endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES
