@@ -3,6 +3,7 @@
 // The C ABI over the engine. Nothing is decided here: arguments are turned into calls, results into C types.
 #include "../cuda/Devices.h"
 #include "../cuda/Nvrtc.h"
+#include "../cuda/TensorMaps.h"
 #include "LastError.h"
 #include "tilewright/runtime/BlockMap.h"
 #include "tilewright/runtime/Compiler.h"
@@ -74,6 +75,7 @@ nlohmann::ordered_json cudaJson() {
                          {"name", info.name},
                          {"compute_capability", std::to_string(info.major) + "." + std::to_string(info.minor)},
                          {"served", smOf(info.major, info.minor).has_value()},
+                         {"sm_90a_kernels", cuda::servesSm90a(info)},
                          {"shared_bytes_per_block", info.sharedBytes},
                          {"memory_pools", info.memoryPools}});
     }

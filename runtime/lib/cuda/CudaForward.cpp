@@ -28,7 +28,7 @@ uint16_t smOfDevice(const cuda::DeviceInfo &device) {
 void setTarget(PlanOptions &options, const cuda::DeviceInfo &device) {
   if (options.sm == 0) {
     options.sm = smOfDevice(device);
-    options.sm90a = options.sm == kSm90aSm && cuda::driver().tensorMapEncodeTiled != nullptr;
+    options.sm90a = cuda::servesSm90a(device);
   }
 }
 

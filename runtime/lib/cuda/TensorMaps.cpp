@@ -42,6 +42,10 @@ void encode(const DeviceInfo &device, ElementType type, const Tensor &tensor, Te
 
 } // namespace
 
+bool cuda::servesSm90a(const DeviceInfo &device) {
+  return smOf(device.major, device.minor) == kSm90aSm && driver().tensorMapEncodeTiled != nullptr;
+}
+
 TensorMaps::TensorMaps(const DeviceInfo &device, const KernelKey &key, const AttentionProblem &problem,
                        const ForwardPointers &pointers) {
   if (!key.isSm90a()) {

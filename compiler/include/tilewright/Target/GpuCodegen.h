@@ -40,8 +40,8 @@ struct PtxAssembler {
 /// PATH, in /usr/local/cuda/bin, or of the Python package nvidia-cuda-nvcc where this library is installed as a wheel.
 /// Nothing if there is none; `whyNotInProcess`, if not null, then says why the second was not taken.
 std::optional<PtxAssembler> findPtxAssembler(std::string *whyNotInProcess = nullptr);
-/// PTX to a cubin for `sm`, which is 90 for the instructions Sm90a, by ptxas -O3. `log`, if not null, gets what `ptxas -v` prints, on failure too: registers,
-/// spills, warnings. The error of a failure holds it. Thread-safe.
+/// PTX to a cubin for `sm`, which is 90 for the instructions Sm90a, by ptxas -O3. `log`, if not null, gets what
+/// `ptxas -v` prints, on failure too: registers, spills, warnings. The error of a failure holds it. Thread-safe.
 llvm::Expected<std::string> assemblePtx(const PtxAssembler &assembler, const std::string &ptx, unsigned sm,
                                         GpuInstructions instructions, std::string *log);
 /// The CUDA release that the assembler belongs to, as "13.0". Starts the program, if it is one.

@@ -75,7 +75,9 @@ constexpr int64_t gpuSharedPitch(int64_t cols) { return gpuSharedColumns(cols) *
 inline constexpr int64_t kTmaBoxColumns = 64;
 
 /// Bytes that a row takes in shared memory in that family: whole boxes, the last one filled up with zeros.
-constexpr int64_t gpuBoxedPitch(int64_t cols) { return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns * kTmaBoxColumns * 2; }
+constexpr int64_t gpuBoxedPitch(int64_t cols) {
+  return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns * kTmaBoxColumns * 2;
+}
 
 /// Bytes of a ring's barriers: one that says full and one that says empty for each buffer.
 constexpr int64_t gpuRingBarrierBytes(int64_t stages) { return 16 * stages; }

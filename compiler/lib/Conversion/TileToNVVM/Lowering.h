@@ -127,7 +127,7 @@ private:
   };
   mlir::Value matrixAddress(LanePlaces &lanes, int64_t row, int64_t byte);
 
-  //===- WarpRoles.cpp: producer and consumers, rings, products that overlap ----------------------------------------===//
+  //===- WarpRoles.cpp: producer and consumers, rings, products that overlap --------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
   void narrowDecisions(tile::RolesOp op);
   void prefetchTensorMaps(mlir::ValueRange maps);
@@ -186,7 +186,8 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
-  llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> pendingInputs; ///< of started products: registers they read
+  /// Of started products: the registers that they read.
+  llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> pendingInputs;
   int64_t sharedBytes = 0;
 };
 

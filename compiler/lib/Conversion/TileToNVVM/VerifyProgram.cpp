@@ -199,10 +199,11 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
       return success();
     }
     if (type.getRows() % 8 != 0 || type.getRows() > 256 || !isHalf(type.getElementType())) {
-      return op->emitOpError("expected at most 256 rows, a multiple of 8, of f16 or bf16, which TMA copies at once, got ")
-             << type;
+      return op->emitOpError("expected at most 256 rows, a multiple of 8, of f16 or bf16, which TMA copies at once, ")
+             << "got " << type;
     }
-    sharedBytes += type.getStages() * type.getRows() * gpuBoxedPitch(type.getCols()) + gpuRingBarrierBytes(type.getStages());
+    sharedBytes += type.getStages() * type.getRows() * gpuBoxedPitch(type.getCols());
+    sharedBytes += gpuRingBarrierBytes(type.getStages());
   }
   return success();
 }
@@ -213,8 +214,9 @@ LogicalResult ProgramVerifier::verifyRoles() {
   Operation *wrong = nullptr;
   func.walk([&](Operation *op) {
     found += isa<tile::RolesOp>(op);
-    const bool known = roles ? !isa<tile::AsyncLoadOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::SlotOp>(op)
-                             : !isRoleOp(op);
+    const bool staged = isa<tile::AsyncLoadOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp,
+                            tile::SlotOp>(op);
+    const bool known = roles ? !staged : !isRoleOp(op);
     wrong = known || wrong ? wrong : op;
   });
   if (wrong) {
@@ -225,7 +227,8 @@ LogicalResult ProgramVerifier::verifyRoles() {
     return success();
   }
   if (found != 1 || func.getBody().front().getOps<tile::RolesOp>().empty()) {
-    return func.emitOpError("expected one tile.roles in its block, got ") << found << ": run tile-specialize-warps first";
+    return func.emitOpError("expected one tile.roles in its block, got ")
+           << found << ": run tile-specialize-warps first";
   }
   if (warps != 8 && warps != 12) {
     return func.emitOpError("expected 8 or 12 consumer warps, two or three warpgroups, got ") << warps;

@@ -19,7 +19,8 @@ llvm::SmallVector<LoadOp> stagedLoads(mlir::Block &block);
 mlir::LogicalResult checkStagedLoads(mlir::scf::ForOp loop);
 
 /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
-mlir::Value recompute(mlir::ImplicitLocOpBuilder &b, mlir::Value value, mlir::scf::ForOp loop, mlir::IRMapping &mapping);
+mlir::Value recompute(mlir::ImplicitLocOpBuilder &b, mlir::Value value, mlir::scf::ForOp loop,
+                      mlir::IRMapping &mapping);
 
 } // namespace tilewright::tile
 

@@ -176,9 +176,7 @@ private:
       }
       Value scoresStarted =
           StartDotOp::create(b, scores.getType(), mapping.lookupOrDefault(scores.getA()),
-                             mapping.lookupOrDefault(scores.getB()), scores.getAcc().getParentBlock() == loop.getBody()
-                                                                         ? mapping.lookup(scores.getAcc())
-                                                                         : scores.getAcc(),
+                             mapping.lookupOrDefault(scores.getB()), mapping.lookupOrDefault(scores.getAcc()),
                              scores.getTransB());
       Value buffer = takeValues(before);
       lastStarted = StartDotOp::create(b, last.getType(), carried.back(), buffer, carried[accumulator],
@@ -186,7 +184,8 @@ private:
       if (turns) {
         PassTurnOp::create(b);
       }
-      mapping.map(scores.getResult(), AwaitDotOp::create(b, scores.getType(), scoresStarted, /*pending=*/1).getResult());
+      Value awaited = AwaitDotOp::create(b, scores.getType(), scoresStarted, /*pending=*/1);
+      mapping.map(scores.getResult(), awaited);
     }
     Value sum = AwaitDotOp::create(b, last.getType(), lastStarted, /*pending=*/0);
     releaseValues(before);

@@ -153,8 +153,8 @@ private:
     }
   }
 
-  /// A store of a whole tile may use a buffer that was filled ahead of the loop: what the store's own threads read of it
-  /// they have read by then.
+  /// A store of a whole tile may use a buffer that was filled ahead of the loop: what the store's own threads read of
+  /// it they have read by then.
   void storeThrough(Block &consumer) {
     for (auto store : consumer.getOps<StoreOp>()) {
       auto tile = cast<RankedTensorType>(store.getTile().getType());

@@ -131,8 +131,9 @@ def Tile_GpuTargetAttr : Tile_Attr<"GpuTarget", "gpu"> {
   let summary = "a GPU target: the instruction family that code is generated for";
   let description = [{
     `sm_80`: mma.sync, ldmatrix and cp.async, which every NVIDIA GPU from Ampere on executes; `sm_90a`: wgmma, TMA and
-    warps with roles, which SM 90 alone executes. `sm` is the one that machine code is assembled for, one of the table in `tilewright/Target/GpuTarget.h`, which bounds a block's shared memory;
-    65535 stands for PTX that a driver assembles. On a function it is the attribute `tile.target`.
+    warps with roles, which SM 90 alone executes. `sm` is the one that machine code is assembled for, one of the table
+    in `tilewright/Target/GpuTarget.h`, which bounds a block's shared memory; 65535 stands for PTX that a driver
+    assembles. On a function it is the attribute `tile.target`.
 
     Example: `#tile.gpu<"sm_80", sm 90>`
   }];

@@ -87,7 +87,9 @@ def Tile_StartDotOp : Tile_Op<"start_dot", [MemoryEffects<[MemRead, MemWrite]>, 
   }];
   let arguments = (ins Tile_DotOperand:$a, Tile_DotOperand:$b, Tile_F32Tile:$acc, UnitAttr:$trans_b);
   let results = (outs Tile_F32Tile:$result);
-  let assemblyFormat = "$a `,` $b `,` $acc (`trans_b` $trans_b^)? attr-dict `:` type($a) `,` type($b) `->` type($result)";
+  let assemblyFormat = [{
+    $a `,` $b `,` $acc (`trans_b` $trans_b^)? attr-dict `:` type($a) `,` type($b) `->` type($result)
+  }];
   let hasVerifier = 1;
 }
 

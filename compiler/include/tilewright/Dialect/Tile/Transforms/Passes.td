@@ -86,7 +86,8 @@ def TileSpecializeWarps : Pass<"tile-specialize-warps", "::mlir::func::FuncOp"> 
     and are computed by both. A store of a rank-2 tile after the loop goes through a buffer that was filled ahead of it,
     if one is large enough.
 
-    Refused with a message: what `tile-stage-loads` refuses, more than one loop over blocks, and one whose step is not 1.
+    Refused with a message: what `tile-stage-loads` refuses, loads that leave rows out, more than one loop over blocks,
+    and one whose step is not 1.
 
     Runs after `tile-apply-schedule`, on kernels whose target is of the family `sm_90a`. Bit-preserving.
 
