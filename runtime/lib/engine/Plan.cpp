@@ -263,7 +263,7 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
   if (gpu) {
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                       static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window() ||
-                                          problem.documents.given || problem.keyPadding.given,
+                                          problem.documents.given,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),

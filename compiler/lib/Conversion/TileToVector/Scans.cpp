@@ -8,8 +8,8 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile2vec;
 
-/// Each lane makes its own Philox call and takes one of the four words: the other three belong to rows and columns 8
-/// away, which are other iterations.
+/// Each lane makes its own Philox call and takes its 16 bits: the others belong to rows and columns that are other
+/// iterations.
 FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Value rowIndex, int64_t count) {
   VectorType type = vectorType(b.getI32Type());
   auto repeat = [&](Value value) -> Value { return vector::BroadcastOp::create(b, type, value); };
@@ -30,11 +30,12 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
     Value row = first, col = second;
     Value &across = op.getTransposed() ? row : col;
     across = arith::AddIOp::create(b, across, iota);
-    PhiloxEmitter::Words words = philox({philox.group(row), philox.group(col), head, offset});
+    PhiloxEmitter::Words words = philox({philox.rowGroup(row), philox.columnGroup(col), head, offset});
     Value rowHalf = philox.half(row), colHalf = philox.half(col);
     Value upper = arith::SelectOp::create(b, colHalf, words[1], words[0]);
     Value lower = arith::SelectOp::create(b, colHalf, words[3], words[2]);
-    chunks.push_back(arith::SelectOp::create(b, rowHalf, lower, upper));
+    Value word = arith::SelectOp::create(b, rowHalf, lower, upper);
+    chunks.push_back(arith::SelectOp::create(b, philox.part(col), philox.lowerPart(word), word));
   }
   return chunks;
 }

@@ -323,15 +323,17 @@ def Tile_IndexOp : Tile_Op<"index", [Pure]> {
 }
 
 def Tile_RandomBitsOp : Tile_Op<"random_bits", [Pure]> {
-  let summary = "32 random bits an element, from its position";
+  let summary = "16 random bits an element, from its position";
   let description = [{
     Element (i, j) is drawn for row `row + i` and column `col + j`, or, with `transposed`, for row `row + j` and column
-    `col + i`: its word of the Philox call that `kernels/Philox.h` (dropoutWords) says, with the
-    key's two words, and `head` and `offset` as the last two of the counter. It depends on nothing else, so every
-    schedule and target draws the same.
+    `col + i`: its upper 16 bits are those that `kernels/Philox.h` (dropoutBits) says, with the key's two words, and
+    `head` and `offset` as the last two of the counter; its lower 16 bits may be any. They depend on nothing else, so
+    every schedule and target draws the same.
 
     Constraints
     - `tile.random_bits-C1`: the tile has rank 2.
+
+    `row` and `col` are multiples of 16.
 
     Example: `%r = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) : tensor<64x32xi32>`
   }];
