@@ -126,6 +126,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto copy = dyn_cast<tile::AsyncLoadOp>(op)) {
     return lowerAsyncLoad(copy);
   }
+  if (auto load = dyn_cast<tile::LoadSharedOp>(op)) {
+    lowerLoadShared(load);
+    return success();
+  }
   if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
     lowerAllocShared(alloc);
     return success();

@@ -240,6 +240,16 @@ LogicalResult SlotOp::verify() {
   return success();
 }
 
+LogicalResult LoadSharedOp::verify() {
+  SharedType buffer = getBuffer().getType();
+  auto expected = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
+  if (buffer.getStages() != 1 || getTile().getType() != expected) {
+    return emitOpError("tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got ")
+           << buffer << " and " << getTile().getType();
+  }
+  return success();
+}
+
 LogicalResult AwaitLoadsOp::verify() {
   if (static_cast<int64_t>(getPending()) < 0) {
     return emitOpError("tile.await_loads-C1: expected pending to be at least 0, got ")

@@ -369,6 +369,22 @@ def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>
   let hasVerifier = 1;
 }
 
+def Tile_LoadSharedOp : Tile_Op<"load_shared", [MemoryEffects<[MemRead]>]> {
+  let summary = "a tile from its buffer in shared memory";
+  let description = [{
+    Each thread reads the elements that it holds. What a copy writes is there after `tile.await_loads`.
+
+    Constraints
+    - `tile.load_shared-C1`: the buffer is one, not a ring, and has the tile's shape and element type.
+
+    Example: `%t = tile.load_shared %b : !tile.shared<128 x 64 x bf16> -> tensor<128x64xbf16>`
+  }];
+  let arguments = (ins Tile_SharedType:$buffer);
+  let results = (outs Tile_Tile:$tile);
+  let assemblyFormat = "$buffer attr-dict `:` type($buffer) `->` type($tile)";
+  let hasVerifier = 1;
+}
+
 def Tile_AwaitLoadsOp : Tile_Op<"await_loads", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "wait until copies have arrived and all threads have come here";
   let description = [{
