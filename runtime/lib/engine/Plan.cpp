@@ -51,7 +51,9 @@ void checkSharedMemory(const KernelKey &key) {
   if (key.sm == 0 || key.sm == kPtxOnly) {
     return;
   }
-  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV);
+  const unsigned scoreBytes = kernels::sharedScoreBytes(key.bias, key.biasAlign) +
+                              kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
+  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytes);
   if (need > gpuSharedLimit(key.sm)) {
     throw Error(TW_UNSUPPORTED,
                 "schedule: " + kernels::toText(key.schedule) + " needs " + std::to_string(need) +
@@ -79,6 +81,10 @@ attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
   default:
     return vector ? attn::ScoreOperand::Vector : attn::ScoreOperand::Matrix;
   }
+}
+
+unsigned sharedBytesOf(const ScoreTensor &tensor) {
+  return kernels::sharedScoreBytes(scoreOperand(tensor), tensor.align);
 }
 
 KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
@@ -212,7 +218,8 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
   if (gpu) {
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                       static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window(),
-                                      isMatrix(problem.bias) || isMatrix(problem.attnMask));
+                                      isMatrix(problem.bias) || isMatrix(problem.attnMask),
+                                      sharedBytesOf(problem.bias) + sharedBytesOf(problem.attnMask));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                  static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
