@@ -7,6 +7,7 @@
 // Score tiles stand in either orientation. With queries as rows the program is S = Q K^T, O += P V; with keys as rows
 // it is S^T = K Q^T, O^T += V^T P^T, and Q and O are transposed once a program. Statistics are rank-1 tiles over queries
 // in both, so nothing else differs.
+#include "../stages/Dropout.h"
 #include "tilewright/kernels/Programs.h"
 #include "tilewright/kernels/ScoreStage.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -46,7 +47,7 @@ class Forward {
 public:
   Forward(ProgramBuilder &b, const ForwardProgram &p, const ProgramShape &shape)
       : b(b), p(p), blockM(shape.blockM), blockN(shape.blockN),
-        stages(makeStages(p)), context(b, shape) {}
+        stages(makeStages(b, p)), context(b, shape), dropout(p.dropout) {}
 
   void build();
 
@@ -56,16 +57,30 @@ private:
   Value makeExponentFactor();
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
+  Value loadValueBlock(Value firstKey, bool masked);
+  Value fromView(Value firstKey);
   Value scores(Value queries, Value firstKey, const Masking &masking);
   Value hide(const ScoreTile &tile);
   Softmax step(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
   using MakeMasking = llvm::function_ref<Masking(Value block)>;
   Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking masking);
-  void store(Softmax state);
+  /// The probabilities that products take: some dropped.
+  Value dropped(Value probabilities, Value firstKey);
+  void makeViews();
+  void store(const Softmax &state, Value empty, Value inverse);
+  void storeProbs(const Softmax &state, Value inverse, Value queries);
   Value logSumExp(const Softmax &state);
 
   bool keysAreRows() const { return context.keysAreRows(); }
+  /// Where this program's batch entry and head begin in a tensor of queries, whose dimensions of heads and rows these are.
+  SmallVector<std::pair<unsigned, Value>> place(unsigned headDim, unsigned rowDim) const {
+    SmallVector<std::pair<unsigned, Value>> coordinates{{0, context.batch}, {headDim, head}};
+    if (sequence.beginQ) {
+      coordinates.emplace_back(rowDim, sequence.beginQ);
+    }
+    return coordinates;
+  }
   SmallVector<int64_t, 2> outputShape() const {
     return keysAreRows() ? SmallVector<int64_t, 2>{p.headDimV, blockM} : SmallVector<int64_t, 2>{blockM, p.headDimV};
   }
@@ -75,7 +90,11 @@ private:
   int64_t blockM, blockN;
   StageList stages;
   ProgramContext context;
+  Dropout dropout;
+  Sequence sequence;
   Value zero, head, kvHead, keys, values;
+  Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
+  Value holes;    ///< i1: there is padding between real keys; null without a padding mask
   Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
@@ -94,13 +113,24 @@ void Forward::placeProgram() {
   context.batch = coords.getResult(2);
   context.head = head;
   context.firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
-  context.finalRow = b.sub(p.seqlenQ, one);
+  sequence = sequenceOf(b, p.sequences, context.batch, p.seqlenQ, p.seqlenK);
+  context.finalRow = b.sub(sequence.lengthQ, one);
+  context.seqlenQ = sequence.lengthQ;
+  context.seqlenK = sequence.lengthK;
+  if (sequence.beginQ) {
+    // Rows past this sequence's end, where a longer one has rows: without keys their program visits no block and stores
+    // nothing. Tables are still read at some row, which must be one of theirs.
+    context.finalRow = maxOf({&b, context.finalRow}, {&b, zero}).value;
+    Value some = b.lessI(context.firstRow, sequence.lengthQ);
+    context.seqlenK = b.select(some, sequence.lengthK, zero);
+  }
   IrInt blockEnd = IrInt{&b, context.firstRow} + (blockM - 1);
   context.lastRow = p.evenM ? blockEnd.value : minOf(blockEnd, {&b, context.finalRow}).value;
-  context.seqlenQ = p.seqlenQ;
-  context.seqlenK = p.seqlenK;
-  context.causalOffset = p.causalOffset;
-  context.windowOffset = p.windowOffset;
+  auto moved = [&](Value offset) { return offset && sequence.offset ? b.add(offset, sequence.offset) : offset; };
+  context.causalOffset = moved(p.causalOffset);
+  context.windowOffset = moved(p.windowOffset);
+  context.positionOffset = moved(p.positionOffset);
+  context.rowBounds = p.rowBounds;
   context.scale = p.scale;
   context.limits = p.limits;
   context.evenM = p.evenM;
@@ -111,7 +141,7 @@ Value Forward::operand(Value tile) { return context.shape.storageOperands ? tile
 
 /// The query block, transposed if keys are rows.
 Value Forward::loadQueries() {
-  Value view = b.view(p.q, {1, 3}, {p.seqlenQ, b.indexConstant(p.headDim)}, {{0, context.batch}, {2, head}});
+  Value view = b.view(p.q, {1, 3}, {context.seqlenQ, b.indexConstant(p.headDim)}, place(2, 1));
   Value queries = operand(b.load(view, {context.firstRow, zero}, {!p.evenM, false}, {blockM, p.headDim}));
   return keysAreRows() ? b.transpose(queries) : queries;
 }
@@ -119,11 +149,16 @@ Value Forward::loadQueries() {
 /// A block of keys or values. In masked blocks rows past the view's end read as 0, so that what lies there
 /// (another sequence, NaN, nothing) never enters a product.
 Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
-  if (visibleBegin) {
-    firstKey = b.sub(firstKey, visibleBegin); // below 0 in a block that the view begins in: outside, like its end
-  }
-  return operand(b.load(view, {firstKey, zero}, {masked, false}, {blockN, width}));
+  return operand(b.load(view, {fromView(firstKey), zero}, {masked, false}, {blockN, width}));
 }
+
+/// Values at padded keys read as 0 too.
+Value Forward::loadValueBlock(Value firstKey, bool masked) {
+  return operand(b.load(values, {fromView(firstKey), zero}, {masked, false}, {blockN, p.headDimV}, realKeys, holes));
+}
+
+/// Below 0 in a block that the view begins in: outside, like its end.
+Value Forward::fromView(Value firstKey) { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
 
 /// The scores with what is hidden at -inf.
 Value Forward::hide(const ScoreTile &tile) {
@@ -169,6 +204,13 @@ Value Forward::scores(Value queries, Value firstKey, const Masking &masking) {
   return ifPartial.getResult(0);
 }
 
+Value Forward::dropped(Value probabilities, Value firstKey) {
+  if (!dropout) {
+    return probabilities;
+  }
+  return b.select(dropout.keeps(context, firstKey), probabilities, b.fill(context.scoreShape(), 0.0f));
+}
+
 Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masking);
@@ -187,7 +229,8 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
   Value probabilities = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible);
+  probabilities = dropped(probabilities, firstKey);
+  Value block = loadValueBlock(firstKey, masking.possible);
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value none = b.fill(outputShape(), 0.0f);
@@ -222,7 +265,8 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
 
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
-  Value block = loadKeyBlock(values, firstKey, p.headDimV, masking.possible);
+  probabilities = dropped(probabilities, firstKey);
+  Value block = loadValueBlock(firstKey, masking.possible);
   Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
   return {m, l, b.dot(weights, block, kept, false, false)};
 }
@@ -242,19 +286,49 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
 }
 
-void Forward::store(Softmax state) {
-  if (context.shape.storageOperands) {
-    state.l = b.reduce(tile::ReduceKind::Sum, state.l, 1);
+/// The probabilities of all keys, hidden ones too (0), row by row and block by block: scores once more, now that the
+/// statistics are known. Past the end of a shorter sequence all is 0.
+void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
+  SmallVector<int64_t, 2> shape = context.scoreShape();
+  std::pair<unsigned, Value> place[] = {{0, context.batch}, {1, head}};
+  Value view = keysAreRows() ? b.view(p.probs, {3, 2}, {p.seqlenK, p.seqlenQ}, place)
+                             : b.view(p.probs, {2, 3}, {p.seqlenQ, p.seqlenK}, place);
+  if (sequence.beginQ) {
+    Value inside = b.lessI(context.queryRows(), context.perQuery(context.seqlenQ).value);
+    inverse = b.select(inside, inverse, b.fill({blockM}, 0.0f));
   }
-  // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
-  Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
-  Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
-  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), reciprocal);
+  Value unseen = b.equalF(state.m, b.fill({blockM}, -kInf));
+  Value reference = b.select(unseen, b.fill({blockM}, 0.0f), state.m);
+  Value blocks = ceilDiv({&b, p.seqlenK}, blockN).value;
+  auto loop = scf::ForOp::create(b, zero, blocks, b.indexConstant(1));
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
+  Value s = scores(queries, firstKey, Masking{true, {}});
+  Value difference = b.sub(s, context.broadcastQueries(reference));
+  Value weights = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
+  Value probabilities = b.mul(weights, context.broadcastQueries(inverse));
+  if (dropout) {
+    Value negative = b.sub(b.fill(shape, 0.0f), probabilities);
+    probabilities = b.select(dropout.keeps(context, firstKey), probabilities, negative);
+  }
+  probabilities = b.narrow(probabilities, cast<tile::ViewType>(view.getType()).getElementType());
+  if (keysAreRows()) {
+    b.store(probabilities, view, {firstKey, context.firstRow}, {true, true});
+  } else {
+    b.store(probabilities, view, {context.firstRow, firstKey}, {true, true});
+  }
+}
+
+void Forward::store(const Softmax &state, Value empty, Value inverse) {
+  if (dropout) {
+    inverse = b.mul(inverse, b.splat(dropout.scale(), {blockM}));
+  }
   Value out = b.mul(state.acc, b.broadcast(inverse, keysAreRows() ? 0 : 1, outputShape()));
   if (keysAreRows()) {
     out = b.transpose(out);
   }
-  Value view = b.view(p.out, {1, 3}, {p.seqlenQ, b.indexConstant(p.headDimV)}, {{0, context.batch}, {2, head}});
+  Value view = b.view(p.out, {1, 3}, {context.seqlenQ, b.indexConstant(p.headDimV)}, place(2, 1));
   out = b.narrow(out, cast<tile::ViewType>(view.getType()).getElementType());
   b.store(out, view, {context.firstRow, zero}, {!p.evenM, false});
 
@@ -263,7 +337,7 @@ void Forward::store(Softmax state) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifOp.thenBlock());
   Value lse = b.select(empty, b.fill({blockM}, -kInf), logSumExp(state));
-  Value lseView = b.view(p.lse, {2}, {p.seqlenQ}, {{0, context.batch}, {1, head}});
+  Value lseView = b.view(p.lse, {2}, {context.seqlenQ}, place(1, 2));
   b.store(lse, lseView, {context.firstRow}, {!p.evenM});
 }
 
@@ -287,31 +361,47 @@ Value Forward::makeExponentFactor() {
   return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::denorm_min()));
 }
 
+/// Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to where
+/// its last one ends: the rest is never read (semantics A5).
+void Forward::makeViews() {
+  IrInt visibleEnd = stages.interval->endOf(context, context.finalRow);
+  SmallVector<std::pair<unsigned, Value>> where{{0, context.batch}, {2, kvHead}};
+  if (context.hasStart()) {
+    IrInt begin = stages.interval->startOf(context, zero);
+    visibleBegin = begin.value;
+    visibleEnd = maxOf(visibleEnd - begin, {&b, zero});
+    where.emplace_back(1, visibleBegin);
+  }
+  if (sequence.beginK) {
+    where.emplace_back(1, sequence.beginK);
+  }
+  keys = b.view(p.k, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDim)}, where);
+  values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, where);
+  if (p.keyPadding) {
+    realKeys = b.view(p.keyPadding, {1}, {visibleEnd.value}, {{0, context.batch}, {1, visibleBegin}});
+    Value view = b.view(p.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(2)}});
+    Value count = b.loadScalar(view, {context.firstRow});
+    holes = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, count, b.intLike(count.getType(), 0));
+  }
+}
+
 void Forward::build() {
   placeProgram();
   exponentFactor = makeExponentFactor();
   for (const auto &stage : stages.stages) {
     stage->begin(context);
   }
-  KeyBlockRanges<IrInt> ranges = stages.interval->ranges(context);
-
-  // Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to
-  // where its last one ends: the rest is never read (semantics A5).
-  IrInt visibleEnd = stages.interval->limitOf(context, context.finalRow);
-  SmallVector<std::pair<unsigned, Value>> place{{0, context.batch}, {2, kvHead}};
-  if (p.windowOffset) {
-    IrInt begin = stages.interval->startOf(context, zero);
-    visibleBegin = begin.value;
-    visibleEnd = maxOf(visibleEnd - begin, {&b, zero});
-    place.emplace_back(1, visibleBegin);
+  if (dropout) {
+    dropout.begin(context, p.heads);
   }
-  keys = b.view(p.k, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDim)}, place);
-  values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, place);
+  KeyBlockRanges<IrInt> ranges = stages.interval->ranges(context);
+  makeViews();
 
   Value queries = loadQueries();
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
-  bool anyPartial = p.features.mask != attn::MaskKind::None || p.windowOffset || !p.evenN;
+  const bool start = context.hasStart();
+  bool anyPartial = p.features.mask != attn::MaskKind::None || start || !p.evenN;
   auto none = [](Value) { return Masking{}; };
   if (!anyPartial) {
     state = loop(state, queries, ranges.begin, ranges.end, none);
@@ -320,21 +410,39 @@ void Forward::build() {
     // instructions costs the assembler (a third of the compile time) and the instruction cache.
     state = loop(state, queries, ranges.begin, ranges.end, [&](Value block) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
-      if (p.windowOffset) {
+      if (start) {
         Value before = b.lessI(block, ranges.fullBegin.value);
         partial = arith::OrIOp::create(b, before, partial);
+      }
+      if (holes) {
+        partial = arith::OrIOp::create(b, holes, partial);
       }
       return Masking{true, partial};
     });
   } else {
     auto all = [](Value) { return Masking{true, {}}; };
-    if (p.windowOffset) {
+    if (holes) {
+      state = loop(state, queries, ranges.begin, ranges.end, all);
+    } else if (start) {
       state = loop(state, queries, ranges.begin, ranges.fullBegin, all);
     }
-    state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
-    state = loop(state, queries, ranges.fullEnd, ranges.end, all);
+    if (!holes) {
+      state = loop(state, queries, ranges.fullBegin, ranges.fullEnd, none);
+      state = loop(state, queries, ranges.fullEnd, ranges.end, all);
+    }
   }
-  store(state);
+
+  if (context.shape.storageOperands) {
+    state.l = b.reduce(tile::ReduceKind::Sum, state.l, 1);
+  }
+  // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
+  Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
+  Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
+  Value inverse = b.select(empty, b.fill({blockM}, 0.0f), reciprocal);
+  if (p.probs) {
+    storeProbs(state, inverse, queries); // before the output, whose store may take the queries' memory
+  }
+  store(state, empty, inverse);
 }
 
 } // namespace

@@ -6,7 +6,7 @@
 using namespace tilewright;
 using namespace tilewright::kernels;
 
-static constexpr std::array<ArgInfo, 23> kArgs = {{
+static constexpr std::array<ArgInfo, 37> kArgs = {{
     {ArgId::Q, "q", ArgType::Tensor, 4},
     {ArgId::K, "k", ArgType::Tensor, 4},
     {ArgId::V, "v", ArgType::Tensor, 4},
@@ -30,6 +30,20 @@ static constexpr std::array<ArgInfo, 23> kArgs = {{
     {ArgId::Softcap, "softcap", ArgType::Float32, 0},
     {ArgId::WindowOffset, "window_offset", ArgType::Int64, 0},
     {ArgId::PositionOffset, "position_offset", ArgType::Int64, 0},
+    {ArgId::RowBounds, "row_bounds", ArgType::Tensor, 3},
+    {ArgId::Documents, "documents", ArgType::Tensor, 2},
+    {ArgId::KeyPadding, "key_padding", ArgType::Tensor, 2},
+    {ArgId::CuSeqlensQ, "cu_seqlens_q", ArgType::Tensor, 1},
+    {ArgId::CuSeqlensK, "cu_seqlens_k", ArgType::Tensor, 1},
+    {ArgId::SeqUsedK, "seqused_k", ArgType::Tensor, 1},
+    {ArgId::BottomRight, "bottom_right", ArgType::Int64, 0},
+    {ArgId::RngState, "rng_state", ArgType::Tensor, 1},
+    {ArgId::DropoutSeed, "dropout_seed", ArgType::Int64, 0},
+    {ArgId::DropoutOffset, "dropout_offset", ArgType::Int64, 0},
+    {ArgId::RngGiven, "rng_given", ArgType::Int64, 0},
+    {ArgId::DropoutThreshold, "dropout_threshold", ArgType::Int64, 0},
+    {ArgId::DropoutScale, "dropout_scale", ArgType::Float32, 0},
+    {ArgId::Probs, "probs", ArgType::Tensor, 4},
 }};
 
 const ArgInfo &kernels::argInfo(ArgId id) {
@@ -44,11 +58,38 @@ static void add(ArgList &list, std::initializer_list<ArgId> ids) {
   }
 }
 
+/// Lengths that batch entries have of their own.
+static void addLengths(ArgList &list, const ForwardFeatures &features) {
+  if (features.varlen) {
+    add(list, {ArgId::CuSeqlensQ, ArgId::CuSeqlensK});
+  }
+  if (features.seqUsedK) {
+    list.add(ArgId::SeqUsedK);
+  }
+  if (features.ownLengths()) {
+    list.add(ArgId::BottomRight);
+  }
+}
+
 // The operands that a feature adds stand between the tensors and the scalars.
 ArgList kernels::kernelArguments(KernelKind kind, const ForwardFeatures &features) {
   ArgList list;
   if (kind == KernelKind::RowLimits) {
-    add(list, {ArgId::GlmPairs, ArgId::RowLimits, ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::CausalOffset, ArgId::Pairs});
+    add(list, {ArgId::GlmPairs, ArgId::RowLimits});
+    addLengths(list, features);
+    add(list, {ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::CausalOffset, ArgId::Pairs});
+    return list;
+  }
+  if (kind == KernelKind::RowBounds) {
+    list.add(ArgId::RowBounds);
+    if (features.documents) {
+      list.add(ArgId::Documents);
+    }
+    if (features.keyPadding) {
+      list.add(ArgId::KeyPadding);
+    }
+    addLengths(list, features);
+    add(list, {ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::PositionOffset});
     return list;
   }
   add(list, {ArgId::Q, ArgId::K, ArgId::V, ArgId::Out, ArgId::Lse});
@@ -72,6 +113,20 @@ ArgList kernels::kernelArguments(KernelKind kind, const ForwardFeatures &feature
   }
   if (features.softcap) {
     list.add(ArgId::Softcap);
+  }
+  if (features.rowBounds) {
+    list.add(ArgId::RowBounds);
+  }
+  if (features.keyPadding) {
+    list.add(ArgId::KeyPadding);
+  }
+  addLengths(list, features);
+  if (features.dropout) {
+    add(list, {ArgId::RngState, ArgId::DropoutSeed, ArgId::DropoutOffset, ArgId::RngGiven, ArgId::DropoutThreshold,
+               ArgId::DropoutScale});
+  }
+  if (features.probs) {
+    list.add(ArgId::Probs);
   }
   add(list, {ArgId::Scale, ArgId::SeqlenQ, ArgId::SeqlenK, ArgId::Heads, ArgId::HeadsPerKv, ArgId::CausalOffset,
              ArgId::WriteLse});

@@ -19,10 +19,13 @@ void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, const
   Value batch = coords.getResult(1);
   Value firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
 
+  const Sequence sequence = sequenceOf(b, p.sequences, batch, p.seqlenQ, p.seqlenK);
+  Value causalOffset = sequence.offset ? b.add(p.causalOffset, sequence.offset) : p.causalOffset;
+
   auto perRow = [&](Value scalar) { return IrInt{&b, b.splat(b.toI32(scalar), {blockM})}; };
   IrInt rows{&b, tile::IndexOp::create(b, b.tileType({blockM}, b.getI32Type()), b.toI32(firstRow), 0)};
-  IrInt seqlenK = perRow(p.seqlenK);
-  IrInt offset = perRow(p.causalOffset);
+  IrInt seqlenK = perRow(sequence.lengthK);
+  IrInt offset = perRow(causalOffset);
   Value initial = causalLimit(rows, offset, seqlenK).value;
 
   Value zero = b.indexConstant(0), one = b.indexConstant(1);
@@ -34,7 +37,7 @@ void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, const
     // Values outside [0, seqlen_k] are clamped; an unused pair (-1, -1) becomes the empty [0, 0).
     auto clamped = [&](Value which) {
       IrInt value{&b, b.toIndex(b.loadScalar(view, {which, loop.getInductionVar()}))};
-      return maxOf(minOf(value, {&b, p.seqlenK}), {&b, zero}).value;
+      return maxOf(minOf(value, {&b, sequence.lengthK}), {&b, zero}).value;
     };
     IrInt start = perRow(clamped(zero));
     IrInt end = perRow(clamped(one));

@@ -10,7 +10,7 @@ using namespace tilewright::kernels;
 namespace {
 class Alibi : public ScoreStage {
 public:
-  Alibi(TensorArg slopes, Value positionOffset) : slopes_(std::move(slopes)), positionOffset_(positionOffset) {}
+  explicit Alibi(TensorArg slopes) : slopes_(std::move(slopes)) {}
   StringRef name() const override { return "alibi"; }
 
   void begin(ProgramContext &context) override {
@@ -19,7 +19,7 @@ public:
     Value view = b.view(slopes_, {0, 1}, {b.add(context.batch, one), b.add(context.head, one)}, {});
     slope_ = b.loadScalar(view, {context.batch, context.head});
     IrInt rows = context.integer(context.queryRows());
-    positions_ = (rows + context.perQuery(positionOffset_)).value;
+    positions_ = (rows + context.perQuery(context.positionOffset)).value;
   }
 
   Value score(ProgramContext &context, const ScoreTile &tile) override {
@@ -33,10 +33,10 @@ public:
 
 private:
   TensorArg slopes_;
-  Value positionOffset_, slope_, positions_;
+  Value slope_, positions_;
 };
 } // namespace
 
-std::unique_ptr<ScoreStage> tilewright::kernels::makeAlibi(TensorArg slopes, Value positionOffset) {
-  return std::make_unique<Alibi>(std::move(slopes), positionOffset);
+std::unique_ptr<ScoreStage> tilewright::kernels::makeAlibi(TensorArg slopes) {
+  return std::make_unique<Alibi>(std::move(slopes));
 }

@@ -20,7 +20,23 @@ public:
 private:
   ScoreTensorLoad tensor_;
 };
+/// Padding: a mask of bools with one row for all, whose program knows whether it has holes between the first and the last
+/// real key, which end the interval. Blocks are partial where it has.
+class KeyPadding : public ScoreStage {
+public:
+  explicit KeyPadding(TensorArg tensor) : tensor_(std::move(tensor), attn::ScoreOperand::VectorBool) {}
+  StringRef name() const override { return "key_padding"; }
+  void begin(ProgramContext &context) override { tensor_.begin(context); }
+  Value visible(ProgramContext &context, const ScoreTile &tile) override { return tensor_.load(context, tile); }
+
+private:
+  ScoreTensorLoad tensor_;
+};
 } // namespace
+
+std::unique_ptr<ScoreStage> tilewright::kernels::makeKeyPadding(TensorArg tensor) {
+  return std::make_unique<KeyPadding>(std::move(tensor));
+}
 
 std::unique_ptr<ScoreStage> tilewright::kernels::makeBoolMask(TensorArg tensor, attn::ScoreOperand kind) {
   return std::make_unique<BoolMask>(std::move(tensor), kind);

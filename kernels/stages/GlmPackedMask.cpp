@@ -18,7 +18,8 @@ public:
   }
 
   IrInt limitOf(ProgramContext &context, Value row) override {
-    return context.integer(context.b.toIndex(context.b.loadScalar(view_, {row})));
+    IrInt limit = context.integer(context.b.toIndex(context.b.loadScalar(view_, {row})));
+    return minOf(limit, context.integer(context.seqlenK)); // 0 for rows past the sequence, whatever the table says
   }
 
   Value limits(ProgramContext &context) override {

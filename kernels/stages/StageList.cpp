@@ -11,17 +11,29 @@ using namespace tilewright::kernels;
 ScoreStage::~ScoreStage() = default;
 
 void IntervalMask::begin(ProgramContext &context) {
-  perQuery_ = limits(context);
+  ProgramBuilder &b = context.b;
+  ends_ = limits(context);
   if (context.windowOffset) {
     starts_ = windowStart(context.integer(context.queryRows()), context.perQuery(context.windowOffset),
                           context.perQuery(context.seqlenK))
                   .value;
   }
+  if (!context.rowBounds) {
+    return;
+  }
+  Value bounds[2];
+  for (int64_t which : {0, 1}) {
+    bounds_[which] =
+        b.view(context.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(which)}});
+    bounds[which] = b.load(bounds_[which], {context.firstRow}, {!context.evenM}, {context.shape.blockM});
+  }
+  starts_ = starts_ ? maxOf(context.integer(starts_), context.integer(bounds[0])).value : bounds[0];
+  ends_ = minOf(context.integer(ends_), context.integer(bounds[1])).value;
 }
 
 Value IntervalMask::visible(ProgramContext &context, const ScoreTile &tile) {
   ProgramBuilder &b = context.b;
-  Value before = b.lessI(tile.keys, context.broadcastQueries(perQuery_));
+  Value before = b.lessI(tile.keys, context.broadcastQueries(ends_));
   if (!starts_) {
     return before;
   }
@@ -29,17 +41,27 @@ Value IntervalMask::visible(ProgramContext &context, const ScoreTile &tile) {
   return b.andI(before, from);
 }
 
+IrInt IntervalMask::boundOf(ProgramContext &context, int64_t which, Value row) {
+  return context.integer(context.b.toIndex(context.b.loadScalar(bounds_[which], {row})));
+}
+
 IrInt IntervalMask::startOf(ProgramContext &context, Value row) {
-  if (!context.windowOffset) {
-    return context.integer(context.b.indexConstant(0));
+  IrInt start = context.integer(context.b.indexConstant(0));
+  if (context.windowOffset) {
+    start = windowStart(context.integer(row), context.integer(context.windowOffset), context.integer(context.seqlenK));
   }
-  return windowStart(context.integer(row), context.integer(context.windowOffset), context.integer(context.seqlenK));
+  return context.rowBounds ? maxOf(start, boundOf(context, 0, row)) : start;
+}
+
+IrInt IntervalMask::endOf(ProgramContext &context, Value row) {
+  IrInt limit = limitOf(context, row);
+  return context.rowBounds ? minOf(limit, boundOf(context, 1, row)) : limit;
 }
 
 KeyBlockRanges<IrInt> IntervalMask::ranges(ProgramContext &context) {
   IrInt firstStart = startOf(context, context.firstRow), lastStart = startOf(context, context.lastRow);
-  IrInt firstLimit = limitOf(context, context.firstRow), lastLimit = limitOf(context, context.lastRow);
-  RowBounds<IrInt> rows{firstStart, lastStart, firstLimit, lastLimit};
+  IrInt firstEnd = endOf(context, context.firstRow), lastEnd = endOf(context, context.lastRow);
+  RowBounds<IrInt> rows{firstStart, lastStart, firstEnd, lastEnd};
   return keyBlockRanges(rows, context.shape.blockN);
 }
 
@@ -57,7 +79,7 @@ static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {
   llvm_unreachable("mask kind without a stage");
 }
 
-StageList kernels::makeStages(const ForwardProgram &program) {
+StageList kernels::makeStages(ProgramBuilder &builder, const ForwardProgram &program) {
   const ForwardFeatures &features = program.features;
   StageList list;
   list.onlyScaled = features.onlyScaled();
@@ -66,7 +88,7 @@ StageList kernels::makeStages(const ForwardProgram &program) {
     list.stages.push_back(makeSoftcap(program.softcap));
   }
   if (features.alibi) {
-    list.stages.push_back(makeAlibi(program.alibi, program.positionOffset));
+    list.stages.push_back(makeAlibi(program.alibi));
   }
   if (features.bias != attn::ScoreOperand::None) {
     list.stages.push_back(makeAddedTensor("bias", program.bias, features.bias));
@@ -75,6 +97,13 @@ StageList kernels::makeStages(const ForwardProgram &program) {
     list.stages.push_back(makeBoolMask(program.attnMask, features.attnMask));
   } else if (features.attnMask != attn::ScoreOperand::None) {
     list.stages.push_back(makeAddedTensor("attn_mask", program.attnMask, features.attnMask));
+  }
+  if (features.keyPadding) {
+    // As a tensor over scores: one row for all heads and queries.
+    TensorArg padding = program.keyPadding;
+    Value none = builder.indexConstant(0);
+    padding.strides = {padding.strides[0], none, none, padding.strides[1]};
+    list.stages.push_back(makeKeyPadding(padding));
   }
   std::unique_ptr<IntervalMask> interval = makeMask(features.mask);
   list.interval = interval.get();

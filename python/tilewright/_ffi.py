@@ -276,7 +276,10 @@ def call(name: str, *args: Any) -> Any:
 
 def _import_tvm_ffi() -> Any:
     if "tvm_ffi" in sys.modules:
-        return sys.modules["tvm_ffi"]
+        # By a statement, which waits for another thread that is still importing it; sys.modules would not.
+        import tvm_ffi
+
+        return tvm_ffi
     # For a PyTorch without the exchange protocol, the package's import would compile an extension into the user's
     # cache. It works without, a little slower; whoever wants the extension imports tvm_ffi first.
     switch = "TVM_FFI_DISABLE_TORCH_C_DLPACK"

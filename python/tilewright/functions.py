@@ -36,6 +36,7 @@ def flash_attn_func(
     softcap: float = OFF,
     dropout_p: float = OFF,
     rng: Union[Tuple[int, int], ArrayT, None] = None,
+    seqused_k: Optional[ArrayT] = None,
     return_attn_probs: bool = False,
     out: Optional[ArrayT] = None,
     engine: Optional["Engine"] = None,
@@ -85,6 +86,8 @@ def flash_attn_func(
         rng: what dropout draws from: ``(seed, offset)``, integers from 0 to ``2**64 - 1``, or an int64 array of shape
             ``(2,)`` on q's device. The same numbers drop the same entries. None: drawn from torch's generator of q's
             device, or NumPy's global one.
+        seqused_k: int32 ``(batch,)``: of each batch entry only so many keys, the first, are used. They are its
+            seqlen_k: ``"bottom_right"`` counts from them.
         return_attn_probs: also return the probabilities ``softmax(L)``, ``(batch, heads, seqlen_q, seqlen_k)`` of q's
             dtype: not scaled by dropout, dropped entries negative, hidden ones 0.
         out: where to write the result, shaped as the result and of q's dtype, any strides that do not make elements
@@ -119,6 +122,7 @@ def flash_attn_func(
         and softcap is OFF
         and dropout_p is OFF
         and rng is None
+        and seqused_k is None
         and return_attn_probs is False
     ):
         tensors = {
@@ -127,6 +131,7 @@ def flash_attn_func(
             "key_padding_mask": key_padding_mask,
             "alibi_slopes": alibi_slopes,
             "document_ids": document_ids,
+            "seqused_k": seqused_k,
         }
         arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, out=out, **tensors)
         features = _features(arrays, q, tensors, window_size, softcap, dropout_p, rng)
@@ -190,8 +195,6 @@ def flash_attn_varlen_func(
         cu_seqlens_k: the same for k and v.
         max_seqlen_q: no sequence of q is longer.
         max_seqlen_k: no sequence of k is longer.
-        seqused_k: int32 ``(batch,)``: of each sequence only so many keys, the first, are used. They are its length:
-            ``"bottom_right"`` counts from them.
 
     Returns:
         ``(total_q, heads, head_dim_v)``; the LSE is ``(heads, total_q)``, the probabilities ``(batch, heads,

@@ -164,9 +164,13 @@ def test_rng_argument():
         with pytest.raises(InvalidArgument) as raised:
             flash_attn_func(q, k, v, dropout_p=0.5, rng=rng)
         assert raised.value.argument == "rng" and words in str(raised.value)
-    for rng in (None, (2**64 - 1, 7), np.array([1, 2])):
-        with pytest.raises(Unsupported, match="^dropout_p: dropout is not served yet"):
-            flash_attn_func(q, k, v, dropout_p=0.5, rng=rng)
+    for seed, offset in ((2**64 - 1, 7), (1, 2), (2**40 + 3, 2**63)):
+        state = np.array([seed, offset], np.uint64).view(np.int64)
+        expected = reference.attention(q, k, v, dropout_p=0.5, dropout_seed=seed, dropout_offset=offset)
+        by_numbers = flash_attn_func(q, k, v, dropout_p=0.5, rng=(seed, offset))
+        assert np.abs(by_numbers - expected).max() < 1e-5
+        assert same_bits(flash_attn_func(q, k, v, dropout_p=0.5, rng=state), by_numbers)
+    assert not same_bits(flash_attn_func(q, k, v, dropout_p=0.5), flash_attn_func(q, k, v, dropout_p=0.5))
     plain = flash_attn_func(q, k, v)
     assert same_bits(flash_attn_func(q, k, v, dropout_p=0.0, rng=(1, 2)), plain)
     assert same_bits(flash_attn_func(q, k, v, dropout_p=0, rng=np.array([1, 2])), plain)

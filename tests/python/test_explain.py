@@ -21,9 +21,6 @@ MASKS = {
 }
 
 
-UNSERVED = ("document", "padding")  # no kernel yet
-
-
 def test_features_are_in_the_plan():
     q, k, v = problem(3, 2, 150, 150, 2, dim=16)
     bias = np.zeros((1, 2, 150, 150), np.float32)
@@ -42,16 +39,12 @@ def test_features_are_in_the_plan():
 
 @pytest.mark.parametrize("kind", MASKS)
 def test_each_mask(kind):
-    """The report agrees with the plan and the block map, or has the reason why there is none."""
+    """The report agrees with the plan and the block map."""
     q, k, v = problem(1, 2, 150, 150, 2, dim=16)
     call = MASKS[kind].arguments()
     report = explain(q, k, v, **call)
     facts = report.to_dict()
     assert json.loads(json.dumps(facts)) == facts and str(report)
-    if kind in UNSERVED:
-        assert facts["error"]["type"] == "Unsupported" and "not served yet" in facts["error"]["message"]
-        assert facts["plan"] is None and facts["error"]["message"] in str(report)
-        return
     assert facts["error"] is None and report.error is None
     plan = inspect.plan(q, k, v, **call)
     assert [step["key"] for step in facts["plan"]["steps"]] == [step["key"] for step in plan["steps"]]

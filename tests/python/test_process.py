@@ -116,6 +116,24 @@ def test_glue_through_the_ffi_package(torch):
     assert first == "8.0 0.1.0" and second.startswith("softmax_scale: is -1")
 
 
+def test_first_calls_of_many_threads(torch):
+    """One of them imports TVM-FFI's package, and the others meet it half imported."""
+    output = run_python(
+        """
+        import threading, torch, tilewright
+        start, done = threading.Barrier(8), []
+        def call():
+            q = torch.randn(1, 16, 2, 8)
+            start.wait()
+            done.append(tilewright.flash_attn_func(q, q, q, softcap=2.0).shape)
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+        print(len(done))
+        """
+    )
+    assert output.split() == ["8"]
+
+
 def test_loading_changes_no_signal_handler():
     run_python(
         """

@@ -71,7 +71,8 @@ typedef enum TwCausalAlign {
 /// seqused_k sk is that number. Query row i stands at key position p = i + o, o = sk - sq (bottom right) or 0 (top
 /// left). An entry is visible if j < sk and every mask that is given lets it be. A row that sees nothing, or only
 /// entries of L = -inf: out 0, probs 0, lse -inf. Fields that are zero are absent. Which of them kernels serve:
-/// tw_support_matrix; tw_forward refuses the others with TW_UNSUPPORTED, tw_reference_forward computes all.
+/// tw_support_matrix; tw_forward refuses the others with TW_UNSUPPORTED, tw_reference_forward and
+/// tw_cuda_reference_forward compute all.
 ///
 /// Refused besides what each field says, with TW_INVALID_ARGUMENT and the name of the argument:
 ///   glm_mask            without causal
@@ -200,9 +201,9 @@ TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *a
 /// be float64 as well; out and probs have the dtype of q or are float64, lse is float32 or float64.
 TW_EXPORT TwStatus tw_reference_forward(const TwForwardArgs *args);
 /// The float32 reference on a CUDA device, for checks: plain CUDA C++, a block a query row, compiled by NVRTC at the
-/// first call on a device. Arguments as for tw_forward with CUDA tensors, but `out` is float32. Queues the work on
-/// args->stream. TW_UNSUPPORTED if NVRTC is not found (tw_info says what was looked for; $TILEWRIGHT_NVRTC names the
-/// library), TW_COMPILE_ERROR with NVRTC's log.
+/// first call on a device; every field of TwForwardArgs. Arguments as for tw_forward with CUDA tensors, but `out` and
+/// `probs` are float32. Queues the work on args->stream. TW_UNSUPPORTED if NVRTC is not found (tw_info says what was
+/// looked for; $TILEWRIGHT_NVRTC names the library), TW_COMPILE_ERROR with NVRTC's log.
 TW_EXPORT TwStatus tw_cuda_reference_forward(const TwForwardArgs *args);
 
 /// Memory of CUDA device number `device`, for programs without a CUDA library of their own. Its primary context is
@@ -223,7 +224,8 @@ TW_EXPORT TwStatus tw_compile(const char *key, const char *stage, TwString *outp
 /// A key's text in canonical form; TW_INVALID_ARGUMENT says what is wrong with it. `digest`, if not NULL: 64 hex
 /// digits.
 TW_EXPORT TwStatus tw_key_canonical(const char *key, TwString *text, TwString *digest);
-/// JSON: versions, targets, cache location and size, what was found and what was not.
+/// JSON: versions, targets, cache location and size, what was found and what was not; "features": for each thing that a
+/// call may ask for besides the masks, the devices whose kernels serve it ("cpu", "cuda").
 TW_EXPORT TwStatus tw_info(TwEngine *engine, TwString *json);
 /// The support matrix as Markdown, printed from the table that the dispatcher reads.
 TW_EXPORT TwStatus tw_support_matrix(TwString *markdown);

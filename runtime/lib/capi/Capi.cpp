@@ -107,6 +107,35 @@ nlohmann::ordered_json assemblerJson() {
   return json;
 }
 
+/// What a call may ask for besides the mask kinds, named by the argument that asks for it, and on which devices kernels
+/// serve it. Every feature is listed.
+nlohmann::ordered_json featuresJson() {
+  constexpr std::pair<const char *, Feature> features[] = {
+      {"bias", Feature::Bias},
+      {"attn_mask", Feature::AdditiveMask},
+      {"bool_attn_mask", Feature::BoolMask},
+      {"key_padding_mask", Feature::KeyPadding},
+      {"document_ids", Feature::Documents},
+      {"window", Feature::Window},
+      {"alibi_slopes", Feature::Alibi},
+      {"softcap", Feature::Softcap},
+      {"dropout", Feature::Dropout},
+      {"probs", Feature::Probs},
+      {"cu_seqlens", Feature::Varlen},
+      {"seqused_k", Feature::SeqUsedK},
+  };
+  nlohmann::ordered_json json;
+  for (const auto &[featureName, feature] : features) {
+    json[featureName] = nlohmann::ordered_json::array();
+    for (const auto &[deviceName, device] : {std::pair{"cpu", TW_DEVICE_CPU}, {"cuda", TW_DEVICE_CUDA}}) {
+      if (supportsFeature(feature, device)) {
+        json[featureName].push_back(deviceName);
+      }
+    }
+  }
+  return json;
+}
+
 nlohmann::ordered_json infoJson(TwEngine *handle) {
   nlohmann::ordered_json json;
   json["version"] = tw_version();
@@ -141,6 +170,7 @@ nlohmann::ordered_json infoJson(TwEngine *handle) {
   json["devices"]["cpu"] = cpu;
   json["devices"]["cuda"] = cudaJson();
   json["nvrtc"] = nvrtcJson();
+  json["features"] = featuresJson();
   return json;
 }
 
@@ -224,7 +254,7 @@ extern "C" TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *
                         std::to_string(shape.keyBlocks),
                     "capacity");
       }
-      fillBlockMap(problem, pointers.glm, shape, map);
+      fillBlockMap(problem, pointers, shape, map);
     }
     rows = shape.blockM;
     columns = shape.blockN;

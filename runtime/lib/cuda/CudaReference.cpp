@@ -2,6 +2,7 @@
 #include "CudaReference.h"
 #include "Devices.h"
 #include "tilewright/kernels/CudaReferenceArguments.h"
+#include "tilewright/kernels/Philox.h"
 #include "tilewright/runtime/ExitGuard.h"
 
 #include <algorithm>
@@ -15,7 +16,9 @@ using namespace tilewright;
 using namespace tilewright::runtime;
 using namespace tilewright::runtime::cuda;
 using kernels::CudaReferenceArguments;
+using kernels::CudaReferenceMask;
 using kernels::CudaReferenceTensor;
+using kernels::CudaReferenceType;
 
 namespace {
 
@@ -58,46 +61,84 @@ Function loadOn(const DeviceInfo &device) {
   return function;
 }
 
-CudaReferenceArguments::Mask maskOf(attn::MaskKind mask) {
+CudaReferenceMask maskOf(attn::MaskKind mask) {
   switch (mask) {
   case attn::MaskKind::None:
-    return CudaReferenceArguments::MaskNone;
+    return CudaReferenceMask::None;
   case attn::MaskKind::Causal:
-    return CudaReferenceArguments::MaskCausal;
+    return CudaReferenceMask::Causal;
   case attn::MaskKind::GlmBreak:
-    return CudaReferenceArguments::MaskGlmBreak;
+    return CudaReferenceMask::GlmBreak;
   case attn::MaskKind::GlmPacked:
-    return CudaReferenceArguments::MaskGlmPacked;
+    return CudaReferenceMask::GlmPacked;
   }
   throw Error(TW_INTERNAL_ERROR, "the CUDA reference was given a mask kind that does not exist");
 }
 
-template <size_t rank> CudaReferenceTensor tensor(const void *data, const std::array<int64_t, rank> &strides) {
-  CudaReferenceTensor result{const_cast<void *>(data), {}};
+CudaReferenceType typeOf(TwDType dtype) {
+  switch (dtype) {
+  case TW_FLOAT16:
+    return CudaReferenceType::Float16;
+  case TW_BFLOAT16:
+    return CudaReferenceType::BFloat16;
+  case TW_FLOAT32:
+    return CudaReferenceType::Float32;
+  case TW_BOOL:
+    return CudaReferenceType::Bool;
+  default:
+    throw Error(TW_INTERNAL_ERROR,
+                "the CUDA reference was given an element type that argument checking lets nobody pass");
+  }
+}
+
+template <size_t rank>
+CudaReferenceTensor tensor(const void *data, const std::array<int64_t, rank> &strides, TwDType dtype = TW_FLOAT32) {
+  CudaReferenceTensor result{const_cast<void *>(data), {}, typeOf(dtype)};
   std::copy(strides.begin(), strides.end(), result.strides);
   return result;
 }
 
+void addFeatures(const AttentionProblem &problem, const ForwardPointers &pointers, CudaReferenceArguments &args) {
+  args.bias = tensor(pointers.bias, problem.bias.strides, problem.bias.dtype);
+  args.attnMask = tensor(pointers.attnMask, problem.attnMask.strides, problem.attnMask.dtype);
+  args.keyPadding = tensor(pointers.keyPadding, problem.keyPadding.strides);
+  args.alibi = tensor(pointers.alibi, problem.alibi.strides);
+  args.documents = tensor(pointers.documents, problem.documents.strides);
+  args.rngState = tensor(pointers.rngState, problem.rngState.strides);
+  args.probs = tensor(pointers.probs, problem.probs.strides);
+  args.cuSeqlensQ = tensor(pointers.cuSeqlensQ, problem.cuSeqlensQ.strides);
+  args.cuSeqlensK = tensor(pointers.cuSeqlensK, problem.cuSeqlensK.strides);
+  args.seqUsedK = tensor(pointers.seqUsedK, problem.seqUsedK.strides);
+  args.windowLeft = problem.windowLeft;
+  args.windowRight = problem.windowRight;
+  args.softcap = problem.softcap;
+  args.dropoutThreshold = problem.dropoutP == 0.0 ? 0 : kernels::dropoutThreshold(problem.dropoutP);
+  args.dropoutSeed = problem.dropoutSeed;
+  args.dropoutOffset = problem.dropoutOffset;
+}
+
 CudaReferenceArguments argumentsOf(const AttentionProblem &problem, const ForwardPointers &pointers) {
   CudaReferenceArguments args{};
-  args.q = tensor(pointers.q, problem.q);
-  args.k = tensor(pointers.k, problem.k);
-  args.v = tensor(pointers.v, problem.v);
+  args.q = tensor(pointers.q, problem.q, problem.dtype);
+  args.k = tensor(pointers.k, problem.k, problem.dtype);
+  args.v = tensor(pointers.v, problem.v, problem.dtype);
   args.out = tensor(pointers.out, problem.out);
   args.lse = tensor(pointers.lse, problem.lse);
   args.glm = tensor(pointers.glm, problem.glm);
-  args.type = problem.dtype == TW_BFLOAT16 ? CudaReferenceArguments::BFloat16 : CudaReferenceArguments::Float16;
   args.mask = maskOf(problem.mask);
   args.batch = problem.batch;
-  args.seqlenQ = problem.seqlenQ;
-  args.seqlenK = problem.seqlenK;
   args.heads = problem.heads;
   args.headsK = problem.headsK;
   args.headDim = problem.headDim;
   args.headDimV = problem.headDimV;
   args.pairs = problem.pairs;
-  args.causalOffset = problem.causalOffset();
+  args.seqlenQ = problem.seqlenQ;
+  args.seqlenK = problem.seqlenK;
+  args.totalQ = problem.varlen ? problem.totalQ : problem.seqlenQ;
+  args.totalK = problem.varlen ? problem.totalK : problem.seqlenK;
+  args.topLeft = problem.topLeft ? 1 : 0;
   args.scale = problem.scale;
+  addFeatures(problem, pointers, args);
   return args;
 }
 

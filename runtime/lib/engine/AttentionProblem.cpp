@@ -233,11 +233,11 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
     problem.mask = checkGlmForm(args, sizes);
   }
   if (features) {
-    checkFeatureForms(args, sizes, reference);
+    checkFeatureForms(args, sizes, purpose);
   }
   checkDevices(args, purpose);
   if (features) {
-    checkFeatureDevices(args);
+    checkFeatureDevices(args, purpose == Purpose::BlockMap);
   }
   if (!supportsMask(problem.mask, args.q.device)) {
     throw Error(TW_UNSUPPORTED,
@@ -252,14 +252,20 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
       checkVarlenValues(args, sizes);
     }
   }
-  const KeyLengths lengths(args, sizes, needsData);
+  // A block map reads what blocks depend on.
+  const bool readsMasks = needsData || purpose == Purpose::BlockMap;
+  if (features && purpose == Purpose::BlockMap) {
+    checkBlockData(args);
+    checkVarlenValues(args, sizes);
+  }
+  const KeyLengths lengths(args, sizes, readsMasks);
   if (args.glm_mask.rank != 0 && purpose != Purpose::Plan && hasElements(args.glm_mask)) {
     checkData("glm_mask", args.glm_mask);
     if (args.glm_mask.device == TW_DEVICE_CPU) {
       checkGlmValues(args.glm_mask, lengths);
     }
   }
-  if (needsData && args.document_ids.rank != 0 && args.document_ids.device == TW_DEVICE_CPU) {
+  if (readsMasks && args.document_ids.rank != 0 && args.document_ids.device == TW_DEVICE_CPU) {
     checkDocumentValues(args.document_ids, lengths);
   }
 
@@ -297,8 +303,8 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   }
   if (features) {
     fillFeatures(args, sizes, problem);
-    if (!reference) {
-      checkFeaturesServed(problem, purpose == Purpose::CudaReference);
+    if (!reference && purpose != Purpose::CudaReference) {
+      checkFeaturesServed(problem);
     }
   }
   if (pointers != nullptr) {

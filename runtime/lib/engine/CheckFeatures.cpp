@@ -15,19 +15,20 @@ namespace {
 struct NamedTensor {
   const char *name;
   const TwTensor TwForwardArgs::*tensor;
+  bool makesBlocks = false; ///< which key blocks are visited depends on its numbers
 };
 
 constexpr NamedTensor kTensors[] = {
     {"bias", &TwForwardArgs::bias},
     {"attn_mask", &TwForwardArgs::attn_mask},
-    {"key_padding_mask", &TwForwardArgs::key_padding_mask},
+    {"key_padding_mask", &TwForwardArgs::key_padding_mask, true},
     {"alibi_slopes", &TwForwardArgs::alibi_slopes},
-    {"document_ids", &TwForwardArgs::document_ids},
+    {"document_ids", &TwForwardArgs::document_ids, true},
     {"rng_state", &TwForwardArgs::rng_state},
     {"probs", &TwForwardArgs::probs},
-    {"cu_seqlens_q", &TwForwardArgs::cu_seqlens_q},
-    {"cu_seqlens_k", &TwForwardArgs::cu_seqlens_k},
-    {"seqused_k", &TwForwardArgs::seqused_k},
+    {"cu_seqlens_q", &TwForwardArgs::cu_seqlens_q, true},
+    {"cu_seqlens_k", &TwForwardArgs::cu_seqlens_k, true},
+    {"seqused_k", &TwForwardArgs::seqused_k, true},
 };
 
 ScoreTensor scoreTensor(const TwTensor &tensor) {
@@ -59,13 +60,9 @@ TableTensor tableTensor(const TwTensor &tensor) {
 /// A side so long that it never ends inside a sequence is no bound; the others fit the kernels' arithmetic.
 int64_t windowSide(int64_t value) { return value > 2 * kMaxExtent ? -1 : value; }
 
-/// The CUDA reference computes none of them.
-void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device,
-                   bool cudaReference) {
-  if (asked && (cudaReference || !supportsFeature(feature, device))) {
-    const char *who = cudaReference              ? "the CUDA reference"
-                      : device == TW_DEVICE_CUDA ? "the kernels of CUDA devices"
-                                                 : "the kernels of the CPU";
+void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device) {
+  if (asked && !supportsFeature(feature, device)) {
+    const char *who = device == TW_DEVICE_CUDA ? "the kernels of CUDA devices" : "the kernels of the CPU";
     throw Error(TW_UNSUPPORTED,
                 std::string(argument) + ": " + what + " not served yet by " + who +
                     "; tw_reference_forward (tilewright.reference.attention) computes it",
@@ -86,15 +83,28 @@ bool checks::usesFeatures(const TwForwardArgs &args) {
          args.dropout_p != 0.0 || args.max_seqlen_q != 0 || args.max_seqlen_k != 0;
 }
 
-void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference) {
-  checkScoreForms(args, sizes, reference);
+void checks::checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose) {
+  checkScoreForms(args, sizes, purpose);
   checkMaskForms(args, sizes);
   checkSeqUsedForm(args, sizes);
 }
 
-void checks::checkFeatureDevices(const TwForwardArgs &args) {
+void checks::checkFeatureDevices(const TwForwardArgs &args, bool blockMap) {
   for (const NamedTensor &entry : kTensors) {
-    checkSameDevice(entry.name, args.*entry.tensor, args.q);
+    const TwTensor &tensor = args.*entry.tensor;
+    if (!blockMap || !entry.makesBlocks) {
+      checkSameDevice(entry.name, tensor, args.q);
+    } else if (tensor.rank != 0 && tensor.device != TW_DEVICE_CPU) {
+      invalid(entry.name, "is on " + deviceName(tensor) + ", must be on cpu: a block map reads its numbers");
+    }
+  }
+}
+
+void checks::checkBlockData(const TwForwardArgs &args) {
+  for (const NamedTensor &entry : kTensors) {
+    if (entry.makesBlocks && (args.*entry.tensor).rank != 0) {
+      checkData(entry.name, args.*entry.tensor);
+    }
   }
 }
 
@@ -153,10 +163,10 @@ void checks::fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &poi
   pointers.seqUsedK = static_cast<const int32_t *>(data(args.seqused_k));
 }
 
-void checks::checkFeaturesServed(const AttentionProblem &problem, bool cudaReference) {
+void checks::checkFeaturesServed(const AttentionProblem &problem) {
   const bool boolMask = problem.attnMask.dtype == TW_BOOL;
   auto checkServed = [&](bool asked, Feature feature, const char *argument, const char *what) {
-    checkServedBy(asked, feature, argument, what, problem.device, cudaReference);
+    checkServedBy(asked, feature, argument, what, problem.device);
   };
   checkServed(problem.varlen, Feature::Varlen, "cu_seqlens_q", "sequences of different lengths are");
   checkServed(problem.seqUsedK.given, Feature::SeqUsedK, "seqused_k", "is");

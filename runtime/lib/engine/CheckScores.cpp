@@ -82,12 +82,18 @@ void checkDropout(const TwForwardArgs &args) {
   }
 }
 
-void checkProbs(const TwForwardArgs &args, const CallSizes &sizes, bool reference) {
+void checkProbs(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose) {
   const TwTensor &probs = args.probs;
   if (probs.rank == 0) {
     return;
   }
-  if (probs.dtype != args.q.dtype && !(reference && probs.dtype == TW_FLOAT64)) {
+  const bool reference = purpose == Purpose::Reference;
+  if (purpose == Purpose::CudaReference) {
+    if (probs.dtype != TW_FLOAT32) {
+      invalid("probs",
+              "dtype is " + dtypeName(probs.dtype) + ", must be float32: the type of the CUDA reference's outputs");
+    }
+  } else if (probs.dtype != args.q.dtype && !(reference && probs.dtype == TW_FLOAT64)) {
     invalid("probs", "dtype is " + dtypeName(probs.dtype) + ", but q's is " + dtypeName(args.q.dtype) +
                          (reference ? "; float64 is allowed too" : ""));
   }
@@ -101,7 +107,8 @@ void checkProbs(const TwForwardArgs &args, const CallSizes &sizes, bool referenc
 
 } // namespace
 
-void checks::checkScoreForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference) {
+void checks::checkScoreForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose) {
+  const bool reference = purpose == Purpose::Reference;
   checkAddend("bias", args.bias, args, sizes, false, reference);
   checkAddend("attn_mask", args.attn_mask, args, sizes, true, reference);
   checkAlibi(args.alibi_slopes, sizes);
@@ -112,5 +119,5 @@ void checks::checkScoreForms(const TwForwardArgs &args, const CallSizes &sizes, 
                            " to " + number(FLT_MAX) + ")");
   }
   checkDropout(args);
-  checkProbs(args, sizes, reference);
+  checkProbs(args, sizes, purpose);
 }

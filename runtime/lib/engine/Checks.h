@@ -98,20 +98,22 @@ void checkDocumentValues(const TwTensor &documents, const KeyLengths &lengths);
 // CheckScores.cpp
 
 /// bias, attn_mask, alibi_slopes, softcap, dropout and probs.
-void checkScoreForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference);
+void checkScoreForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose);
 
 // CheckFeatures.cpp
 
 /// Whether a call uses any field beyond the stream; one that does not is spared the checks below.
 bool usesFeatures(const TwForwardArgs &args);
-void checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, bool reference);
-void checkFeatureDevices(const TwForwardArgs &args);
+void checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose);
+/// For a block map, which reads them, the tensors that blocks depend on are on the CPU; all others are where q is.
+void checkFeatureDevices(const TwForwardArgs &args, bool blockMap);
 void checkFeatureData(const TwForwardArgs &args);
+/// Of the tensors that blocks depend on.
+void checkBlockData(const TwForwardArgs &args);
 void fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, AttentionProblem &problem);
 void fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &pointers);
-/// TW_UNSUPPORTED for the first feature that kernels of the device do not serve; for the CUDA reference, for the first
-/// there is.
-void checkFeaturesServed(const AttentionProblem &problem, bool cudaReference);
+/// TW_UNSUPPORTED for the first feature that kernels of the device do not serve.
+void checkFeaturesServed(const AttentionProblem &problem);
 
 } // namespace tilewright::runtime::checks
 

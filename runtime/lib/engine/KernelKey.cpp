@@ -5,6 +5,7 @@
 #include "tilewright/runtime/Digest.h"
 #include "tilewright/runtime/Error.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <type_traits>
@@ -31,15 +32,19 @@ template <> struct IsKeyField<kernels::Schedule> : std::true_type {};
 constexpr bool keyIsPlain() {
   KernelKey key;
   auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
-         attnMaskAlign, alibi, softcap, windowLeft, align, schedule] = key;
+         attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
+         dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
-                      attnMaskAlign, alibi, softcap, windowLeft, align, schedule) &&
+                      attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen,
+                      seqUsedK, dropout, probs, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
 
+/// By KernelKind.
+constexpr std::array<std::string_view, 3> kKindNames = {"forward", "row_limits", "row_bounds"};
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -150,9 +155,14 @@ private:
   }
 
   std::string layout() const {
-    return kind_ == "row_limits" ? "target evenM schedule build"
-                                 : "target dtype headDim headDimV evenM evenN evenD mask align (bias attnMask alibi "
-                                   "softcap windowLeft) schedule build";
+    if (kind_ == "row_limits") {
+      return "target evenM (varlen seqUsedK) schedule build";
+    }
+    if (kind_ == "row_bounds") {
+      return "target evenM (documents keyPadding varlen seqUsedK) schedule build";
+    }
+    return "target dtype headDim headDimV evenM evenN evenD mask align (bias attnMask alibi softcap windowLeft "
+           "rowBounds keyPadding varlen seqUsedK dropout probs) schedule build";
   }
 
   std::string_view kind_;
@@ -278,6 +288,19 @@ bool parseFeature(Fields &fields, std::string_view name) {
   return text.has_value();
 }
 
+/// "strided", of a padding mask whose bytes are not neighbours, or "a2".
+void parseKeyPadding(Fields &fields, KernelKey &key) {
+  std::optional<std::string_view> text = fields.takeOptional("keyPadding");
+  if (!text) {
+    return;
+  }
+  if (*text != "a2" && *text != "strided") {
+    badField("keyPadding", *text, "a2 or strided, or left out");
+  }
+  key.keyPadding = true;
+  key.keyPaddingAlign = *text == "strided" ? attn::AlignClass::Strided : attn::AlignClass::Bytes2;
+}
+
 kernels::Schedule parseScheduleField(std::string_view text, bool gpu) {
   std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
   if (!schedule) {
@@ -358,13 +381,21 @@ void KernelKey::normalize() {
     schedule.warps = 0;
     schedule.stages = 1;
   }
-  if (kind == KernelKind::RowLimits) {
+  // Programs of a varlen batch may have rows past their sequence.
+  evenM = evenM && !varlen;
+  if (kind != KernelKind::Forward) {
     // Its code depends on the target and on how many rows a program has; the rest of the schedule is canonical.
     KernelKey limits;
     limits.kind = kind;
     limits.sm = sm;
     limits.level = level;
     limits.evenM = evenM;
+    limits.varlen = varlen;
+    limits.seqUsedK = seqUsedK;
+    if (kind == KernelKind::RowBounds) {
+      limits.documents = documents;
+      limits.keyPadding = keyPadding;
+    }
     if (gpu) {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
@@ -375,7 +406,12 @@ void KernelKey::normalize() {
     *this = limits;
     return;
   }
-  evenN = evenN && mask == attn::MaskKind::None && !windowLeft;
+  rowBounds = rowBounds || documents || keyPadding;
+  documents = false;
+  if (!keyPadding || keyPaddingAlign != attn::AlignClass::Strided) {
+    keyPaddingAlign = attn::AlignClass::Bytes2;
+  }
+  evenN = evenN && mask == attn::MaskKind::None && !windowLeft && !rowBounds && !varlen && !seqUsedK;
   normalizeScoreOperand(*this, bias, biasAlign);
   normalizeScoreOperand(*this, attnMask, attnMaskAlign);
   evenD = headDimsAreEven(*this);
@@ -404,7 +440,11 @@ size_t KernelKey::hash() const {
   uint64_t features = static_cast<uint64_t>(bias) | static_cast<uint64_t>(attnMask) << 8 |
                       static_cast<uint64_t>(biasAlign) << 16 | static_cast<uint64_t>(attnMaskAlign) << 24 |
                       static_cast<uint64_t>(alibi) << 32 | static_cast<uint64_t>(softcap) << 33 |
-                      static_cast<uint64_t>(windowLeft) << 34;
+                      static_cast<uint64_t>(windowLeft) << 34 | static_cast<uint64_t>(rowBounds) << 35 |
+                      static_cast<uint64_t>(documents) << 36 | static_cast<uint64_t>(keyPadding) << 37 |
+                      static_cast<uint64_t>(varlen) << 38 | static_cast<uint64_t>(seqUsedK) << 39 |
+                      static_cast<uint64_t>(dropout) << 40 | static_cast<uint64_t>(probs) << 41 |
+                      static_cast<uint64_t>(keyPaddingAlign) << 48;
   return mix(mix(mix(scalars, rest), blocks), features);
 }
 
@@ -415,8 +455,13 @@ std::string runtime::toText(const KernelKey &key) {
     text.append(" ").append(name).append("=").append(value);
   };
   auto boolean = [](bool value) { return value ? std::string_view("1") : std::string_view("0"); };
+  auto feature = [&](std::string_view name, bool given) {
+    if (given) {
+      field(name, "1");
+    }
+  };
   const bool forward = key.kind == KernelKind::Forward;
-  text = forward ? "forward" : "row_limits";
+  text = kKindNames[static_cast<size_t>(key.kind)];
   field("target", key.sm != 0 ? gpuTargetText(key.sm)
                               : std::string(kTargetFamily) + std::string(cpuLevelInfo(key.level).name));
   if (forward) {
@@ -442,16 +487,21 @@ std::string runtime::toText(const KernelKey &key) {
     };
     operand("bias", key.bias, key.biasAlign);
     operand("attnMask", key.attnMask, key.attnMaskAlign);
-    if (key.alibi) {
-      field("alibi", "1");
+    feature("alibi", key.alibi);
+    feature("softcap", key.softcap);
+    feature("windowLeft", key.windowLeft);
+    feature("rowBounds", key.rowBounds);
+    if (key.keyPadding) {
+      field("keyPadding", view(attn::stringifyAlignClass(key.keyPaddingAlign)));
     }
-    if (key.softcap) {
-      field("softcap", "1");
-    }
-    if (key.windowLeft) {
-      field("windowLeft", "1");
-    }
+  } else {
+    feature("documents", key.documents);
+    feature("keyPadding", key.keyPadding);
   }
+  feature("varlen", key.varlen);
+  feature("seqUsedK", key.seqUsedK);
+  feature("dropout", key.dropout);
+  feature("probs", key.probs);
   field("schedule", kernels::toText(key.schedule));
   field("build", buildId());
   return text;
@@ -460,13 +510,11 @@ std::string runtime::toText(const KernelKey &key) {
 KernelKey runtime::parseKey(std::string_view text) {
   Fields fields(text);
   KernelKey key;
-  if (fields.kind() == "forward") {
-    key.kind = KernelKind::Forward;
-  } else if (fields.kind() == "row_limits") {
-    key.kind = KernelKind::RowLimits;
-  } else {
-    badField("kernel kind (the first word)", fields.kind(), "forward or row_limits");
+  const auto *kind = std::find(kKindNames.begin(), kKindNames.end(), fields.kind());
+  if (kind == kKindNames.end()) {
+    badField("kernel kind (the first word)", fields.kind(), "forward, row_limits or row_bounds");
   }
+  key.kind = static_cast<KernelKind>(kind - kKindNames.begin());
   parseTarget(fields.take("target"), key);
   const bool gpu = key.sm != 0;
   if (key.kind == KernelKind::Forward) {
@@ -485,7 +533,19 @@ KernelKey runtime::parseKey(std::string_view text) {
     key.alibi = parseFeature(fields, "alibi");
     key.softcap = parseFeature(fields, "softcap");
     key.windowLeft = parseFeature(fields, "windowLeft");
+    key.rowBounds = parseFeature(fields, "rowBounds");
+    parseKeyPadding(fields, key);
+    key.dropout = parseFeature(fields, "dropout");
+    key.probs = parseFeature(fields, "probs");
+  } else if (key.kind == KernelKind::RowBounds) {
+    key.documents = parseFeature(fields, "documents");
+    key.keyPadding = parseFeature(fields, "keyPadding");
+    if (!key.documents && !key.keyPadding) {
+      bad("a row_bounds kernel has documents=1, keyPadding=1 or both");
+    }
   }
+  key.varlen = parseFeature(fields, "varlen");
+  key.seqUsedK = parseFeature(fields, "seqUsedK");
   key.schedule = parseScheduleField(fields.take("schedule"), gpu);
   checkBuild(fields);
   fields.expectNoMore();
@@ -500,9 +560,18 @@ KernelKey runtime::parseKey(std::string_view text) {
         " make it " +
         std::to_string(normalized.evenD));
   }
+  if (key.evenM != normalized.evenM) {
+    bad("evenM is 1, must be 0 with varlen=1");
+  }
   if (key.evenN != normalized.evenN) {
-    bad("evenN is 1, must be 0 with " + (key.windowLeft ? std::string("windowLeft=1")
-                                                       : "mask=" + attn::stringifyMaskKind(key.mask).str()));
+    bad("evenN is 1, must be 0 with " + (key.windowLeft  ? std::string("windowLeft=1")
+                                         : key.rowBounds ? std::string("rowBounds=1")
+                                         : key.varlen    ? std::string("varlen=1")
+                                         : key.seqUsedK  ? std::string("seqUsedK=1")
+                                                         : "mask=" + attn::stringifyMaskKind(key.mask).str()));
+  }
+  if (key.rowBounds != normalized.rowBounds) {
+    bad("rowBounds is not given, must be 1 with keyPadding");
   }
   if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
       key.attnMaskAlign != normalized.attnMaskAlign) {
@@ -510,7 +579,7 @@ KernelKey runtime::parseKey(std::string_view text) {
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
-        "': a row_limits kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only");
+        "': a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only");
   }
   return key;
 }

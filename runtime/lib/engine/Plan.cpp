@@ -3,6 +3,7 @@
 // Problem to plan: which kernels, how many programs, and which argument goes into which slot.
 #include "tilewright/runtime/Plan.h"
 #include "tilewright/kernels/BlockRanges.h"
+#include "tilewright/kernels/Philox.h"
 #include "tilewright/runtime/Error.h"
 #include "tilewright/runtime/SupportMatrix.h"
 
@@ -118,17 +119,37 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   key.attnMask = scoreOperand(problem.attnMask);
   key.attnMaskAlign = problem.attnMask.align;
   key.alibi = problem.alibi.given;
+  key.documents = problem.documents.given;
+  key.keyPadding = problem.keyPadding.given;
+  key.keyPaddingAlign = problem.keyPadding.strides[1] == 1 ? attn::AlignClass::Bytes2 : attn::AlignClass::Strided;
+  key.varlen = problem.varlen;
+  key.seqUsedK = problem.seqUsedK.given;
+  key.dropout = problem.dropoutP != 0.0;
+  key.probs = problem.probs.given;
   key.softcap = problem.softcap != 0.0;
   key.normalize();
   checkSharedMemory(key);
   return key;
 }
 
-KernelKey rowLimitsKey(const KernelKey &forward) {
+/// The key of a kernel that prepares a mask for a forward one.
+KernelKey preparationKey(const KernelKey &forward, KernelKind kind, const AttentionProblem &problem) {
   KernelKey key = forward;
-  key.kind = KernelKind::RowLimits;
+  key.kind = kind;
+  key.documents = problem.documents.given;
   key.normalize();
   return key;
+}
+
+/// Numbers of the row bounds' table for each query row: where its keys begin and end, and, of padding, its holes.
+int64_t boundsOfRow(const AttentionProblem &problem) { return problem.keyPadding.given ? 3 : 2; }
+
+/// Bytes of `rows` numbers a query row, rounded up to what the next table needs.
+size_t tableBytes(const AttentionProblem &problem, int64_t rows) {
+  const char *what = "the size of a mask's table";
+  const int64_t entries = product(product(problem.batch, problem.seqlenQ, what), rows, what);
+  const auto bytes = static_cast<size_t>(product(entries, sizeof(int32_t), what));
+  return (bytes + kWorkspaceAlign - 1) / kWorkspaceAlign * kWorkspaceAlign;
 }
 
 /// Writes argument slots one after the other.
@@ -156,7 +177,9 @@ private:
 };
 
 void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, const ForwardPointers &pointers,
-                 void *rowLimits) {
+                 void *rowLimits, void *rowBounds) {
+  // Where entries have lengths of their own, kernels add their difference.
+  const int64_t offset = problem.sameLengths() ? problem.causalOffset() : 0;
   switch (id) {
   case ArgId::Q:
     return slots.tensor(pointers.q, problem.q);
@@ -187,9 +210,9 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
   case ArgId::HeadsPerKv:
     return slots.integer(problem.heads / problem.headsK);
   case ArgId::CausalOffset:
-    return slots.integer(problem.limitOffset());
+    return slots.integer(offset + problem.rightSide());
   case ArgId::WindowOffset:
-    return slots.integer(problem.causalOffset() - problem.windowLeft);
+    return slots.integer(offset - problem.windowLeft);
   case ArgId::WriteLse:
     return slots.integer(problem.writeLse ? 1 : 0);
   case ArgId::Pairs:
@@ -203,7 +226,35 @@ void putArgument(SlotWriter &slots, ArgId id, const AttentionProblem &problem, c
   case ArgId::Softcap:
     return slots.float32(problem.softcap);
   case ArgId::PositionOffset:
-    return slots.integer(problem.causalOffset());
+    return slots.integer(offset);
+  case ArgId::RowBounds:
+    return slots.tensor(rowBounds, std::array<int64_t, 3>{boundsOfRow(problem) * problem.seqlenQ, problem.seqlenQ, 1});
+  case ArgId::Documents:
+    return slots.tensor(pointers.documents, problem.documents.strides);
+  case ArgId::KeyPadding:
+    return slots.tensor(pointers.keyPadding, problem.keyPadding.strides);
+  case ArgId::CuSeqlensQ:
+    return slots.tensor(pointers.cuSeqlensQ, std::span(problem.cuSeqlensQ.strides).first(1));
+  case ArgId::CuSeqlensK:
+    return slots.tensor(pointers.cuSeqlensK, std::span(problem.cuSeqlensK.strides).first(1));
+  case ArgId::SeqUsedK:
+    return slots.tensor(pointers.seqUsedK, std::span(problem.seqUsedK.strides).first(1));
+  case ArgId::BottomRight:
+    return slots.integer(problem.topLeft ? 0 : 1);
+  case ArgId::RngState:
+    return slots.tensor(pointers.rngState, std::span(problem.rngState.strides).first(1));
+  case ArgId::DropoutSeed:
+    return slots.put(problem.dropoutSeed);
+  case ArgId::DropoutOffset:
+    return slots.put(problem.dropoutOffset);
+  case ArgId::RngGiven:
+    return slots.integer(problem.rngState.given ? 1 : 0);
+  case ArgId::DropoutThreshold:
+    return slots.integer(kernels::dropoutThreshold(problem.dropoutP));
+  case ArgId::DropoutScale:
+    return slots.float32(kernels::dropoutScale(kernels::dropoutThreshold(problem.dropoutP)));
+  case ArgId::Probs:
+    return slots.tensor(pointers.probs, problem.probs.strides);
   }
   throw Error(TW_INTERNAL_ERROR, "a kernel argument has no value");
 }
@@ -217,7 +268,8 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
   }
   if (gpu) {
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window(),
+                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window() ||
+                                          problem.documents.given || problem.keyPadding.given,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask),
                                       sharedBytesOf(problem.bias) + sharedBytesOf(problem.attnMask));
   }
@@ -235,10 +287,16 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   const int64_t batchRowBlocks = product(problem.batch, rowBlocks, "the number of programs");
   if (problem.mask == attn::MaskKind::GlmPacked) {
     Step &limits = plan.steps[plan.stepCount++];
-    limits.key = rowLimitsKey(key);
+    limits.key = preparationKey(key, KernelKind::RowLimits, problem);
     limits.programs = batchRowBlocks;
-    int64_t rows = product(problem.batch, problem.seqlenQ, "the number of row limits");
-    plan.workspaceBytes = static_cast<size_t>(product(rows, sizeof(int32_t), "the number of row limits"));
+    plan.workspaceBytes = tableBytes(problem, 1);
+  }
+  if (key.rowBounds) {
+    Step &bounds = plan.steps[plan.stepCount++];
+    bounds.key = preparationKey(key, KernelKind::RowBounds, problem);
+    bounds.programs = batchRowBlocks;
+    plan.rowBoundsAt = plan.workspaceBytes;
+    plan.workspaceBytes += tableBytes(problem, boundsOfRow(problem));
   }
   Step &forward = plan.steps[plan.stepCount++];
   forward.key = key;
@@ -250,10 +308,11 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
 }
 
 void runtime::bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace) {
+  void *rowBounds = workspace == nullptr ? nullptr : static_cast<char *>(workspace) + plan.rowBoundsAt;
   for (Step &step : plan.list()) {
     SlotWriter slots(step);
     for (ArgId id : kernels::kernelArguments(step.key.kind, step.key.features())) {
-      putArgument(slots, id, problem, pointers, workspace);
+      putArgument(slots, id, problem, pointers, workspace, rowBounds);
     }
   }
 }

@@ -12,7 +12,6 @@ constexpr int32_t kNoValue = -1;
 
 constexpr int32_t value(attn::MaskKind mask) { return static_cast<int32_t>(mask); }
 constexpr int32_t value(Feature feature) { return static_cast<int32_t>(feature); }
-constexpr std::string_view kReferenceOnly = "the reference only, so far";
 
 constexpr SupportRow kRows[] = {
     {FeatureGroup::Pass, kNoValue, "forward", true, true, ""},
@@ -50,16 +49,22 @@ constexpr SupportRow kRows[] = {
      true, "as `bias`, and with one"},
     {FeatureGroup::Feature, value(Feature::BoolMask), "bool `attn_mask`, `(b, h, sq, sk)` broadcast", true, true,
      "true is visible; skips no block"},
-    {FeatureGroup::Feature, value(Feature::KeyPadding), "`key_padding_mask`, `(b, sk)`", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::Documents), "`document_ids`, `(b, sk)`", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::Window), "sliding window, left and right", true, false, "hidden key blocks are skipped; cuda: the reference only, so far"},
+    {FeatureGroup::Feature, value(Feature::KeyPadding), "`key_padding_mask`, `(b, sk)`", true, true,
+     "any pattern; keys before the first and after the last real one are skipped"},
+    {FeatureGroup::Feature, value(Feature::Documents), "`document_ids`, `(b, sk)`", true, true,
+     "a row sees its own document, the rest is skipped"},
+    {FeatureGroup::Feature, value(Feature::Window), "sliding window, left and right", true, true,
+     "hidden key blocks are skipped"},
     {FeatureGroup::Feature, value(Feature::Alibi), "`alibi_slopes`, `(h,)` or `(b, h)`", true, true, "float32"},
     {FeatureGroup::Feature, value(Feature::Softcap), "`softcap`", true, true, ""},
-    {FeatureGroup::Feature, value(Feature::Dropout), "dropout", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::Probs), "the probabilities as an output", false, false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::Varlen), "sequences of different lengths in one batch: `cu_seqlens`", false,
-     false, kReferenceOnly},
-    {FeatureGroup::Feature, value(Feature::SeqUsedK), "`seqused_k`", false, false, kReferenceOnly},
+    {FeatureGroup::Feature, value(Feature::Dropout), "dropout", true, true,
+     "16 bits an entry; the same entries on every target"},
+    {FeatureGroup::Feature, value(Feature::Probs), "the probabilities as an output", true, true,
+     "dropped entries are negative"},
+    {FeatureGroup::Feature, value(Feature::Varlen), "sequences of different lengths in one batch: `cu_seqlens`", true, true,
+     "with every other feature; any lengths, 0 too"},
+    {FeatureGroup::Feature, value(Feature::SeqUsedK), "`seqused_k`", true, true,
+     "with and without `cu_seqlens`"},
 };
 
 std::string_view groupTitle(FeatureGroup group) {

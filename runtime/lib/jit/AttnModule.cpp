@@ -14,7 +14,15 @@ using kernels::ArgType;
 using kernels::KernelKind;
 
 std::string_view runtime::kernelSymbol(KernelKind kind) {
-  return kind == KernelKind::Forward ? "attn_forward" : "attn_row_limits";
+  switch (kind) {
+  case KernelKind::Forward:
+    return "attn_forward";
+  case KernelKind::RowLimits:
+    return "attn_row_limits";
+  case KernelKind::RowBounds:
+    return "attn_row_bounds";
+  }
+  llvm_unreachable("kernel kind");
 }
 
 static Type elementType(MLIRContext *context, ElementType type) {
@@ -77,6 +85,13 @@ static Type argumentType(MLIRContext *context, const KernelKey &key, const ArgIn
     return attn::TensorType::get(context, info.rank, scoreElement(context, key, key.bias), key.biasAlign);
   case ArgId::AttnMask:
     return attn::TensorType::get(context, info.rank, scoreElement(context, key, key.attnMask), key.attnMaskAlign);
+  case ArgId::KeyPadding:
+    return attn::TensorType::get(context, info.rank, IntegerType::get(context, 8),
+                                 key.kind == KernelKind::Forward ? key.keyPaddingAlign : attn::AlignClass::Strided);
+  case ArgId::RngState:
+    return attn::TensorType::get(context, info.rank, IntegerType::get(context, 64), attn::AlignClass::Strided);
+  case ArgId::Probs:
+    return attn::TensorType::get(context, info.rank, elementType(context, key.dtype), attn::AlignClass::Strided);
   case ArgId::Lse:
   case ArgId::AlibiSlopes:
     // Strides of float32 and int32 side tensors are read at run time: rows are short and read once a program.
@@ -121,13 +136,28 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   };
   auto unitIf = [&](bool condition) { return condition ? b.getUnitAttr() : UnitAttr(); };
   if (key.kind == KernelKind::RowLimits) {
-    attn::RowLimitsOp::create(b, arg(ArgId::GlmPairs), arg(ArgId::RowLimits), arg(ArgId::SeqlenQ),
-                              arg(ArgId::SeqlenK), arg(ArgId::CausalOffset), arg(ArgId::Pairs), unitIf(key.evenM));
+    attn::RowLimitsOp::create(b, arg(ArgId::GlmPairs), arg(ArgId::RowLimits), arg(ArgId::CuSeqlensQ),
+                              arg(ArgId::CuSeqlensK), arg(ArgId::SeqUsedK), arg(ArgId::BottomRight),
+                              arg(ArgId::SeqlenQ), arg(ArgId::SeqlenK), arg(ArgId::CausalOffset), arg(ArgId::Pairs),
+                              unitIf(key.evenM));
+  } else if (key.kind == KernelKind::RowBounds) {
+    attn::RowBoundsOp::create(b, arg(ArgId::RowBounds), arg(ArgId::Documents), arg(ArgId::KeyPadding),
+                              arg(ArgId::CuSeqlensQ), arg(ArgId::CuSeqlensK), arg(ArgId::SeqUsedK),
+                              arg(ArgId::BottomRight), arg(ArgId::SeqlenQ), arg(ArgId::SeqlenK),
+                              arg(ArgId::PositionOffset), unitIf(key.evenM));
   } else {
+    SmallVector<Value> dropoutNumbers;
+    if (key.dropout) {
+      dropoutNumbers = {arg(ArgId::DropoutSeed), arg(ArgId::DropoutOffset), arg(ArgId::RngGiven),
+                        arg(ArgId::DropoutThreshold)};
+    }
     Value limits = arg(ArgId::GlmBreak) ? arg(ArgId::GlmBreak) : arg(ArgId::RowLimits);
     attn::ForwardOp::create(b, arg(ArgId::Q), arg(ArgId::K), arg(ArgId::V), arg(ArgId::Out), arg(ArgId::Lse), limits,
                             arg(ArgId::Bias), arg(ArgId::AttnMask), arg(ArgId::AlibiSlopes),
                             arg(ArgId::PositionOffset), arg(ArgId::WindowOffset), arg(ArgId::Softcap),
+                            arg(ArgId::RowBounds), arg(ArgId::KeyPadding), arg(ArgId::CuSeqlensQ),
+                            arg(ArgId::CuSeqlensK), arg(ArgId::SeqUsedK), arg(ArgId::BottomRight),
+                            arg(ArgId::RngState), dropoutNumbers, arg(ArgId::DropoutScale), arg(ArgId::Probs),
                             arg(ArgId::Scale), arg(ArgId::SeqlenQ),
                             arg(ArgId::SeqlenK), arg(ArgId::Heads),
                             arg(ArgId::HeadsPerKv), arg(ArgId::CausalOffset), arg(ArgId::WriteLse),
@@ -138,6 +168,12 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   }
   func::ReturnOp::create(b);
   return module;
+}
+
+/// Lengths that batch entries have of their own.
+template <typename OpT> static void readLengths(OpT op, KernelKey &key) {
+  key.varlen = static_cast<bool>(op.getCuSeqlensQ());
+  key.seqUsedK = static_cast<bool>(op.getSeqUsedK());
 }
 
 /// The target and schedule fields of a key, from the function's attributes.
@@ -185,6 +221,16 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
     if (auto limits = dyn_cast<attn::RowLimitsOp>(op)) {
       key.kind = KernelKind::RowLimits;
       key.evenM = limits.getEvenM();
+      readLengths(limits, key);
+      key.normalize();
+      return key;
+    }
+    if (auto bounds = dyn_cast<attn::RowBoundsOp>(op)) {
+      key.kind = KernelKind::RowBounds;
+      key.evenM = bounds.getEvenM();
+      key.documents = static_cast<bool>(bounds.getDocuments());
+      key.keyPadding = static_cast<bool>(bounds.getKeyPadding());
+      readLengths(bounds, key);
       key.normalize();
       return key;
     }
@@ -207,6 +253,14 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
       key.alibi = static_cast<bool>(forward.getAlibi());
       key.softcap = static_cast<bool>(forward.getSoftcap());
       key.windowLeft = static_cast<bool>(forward.getWindowOffset());
+      key.rowBounds = static_cast<bool>(forward.getRowBounds());
+      if (Value padding = forward.getKeyPadding()) {
+        key.keyPadding = true;
+        key.keyPaddingAlign = cast<attn::TensorType>(padding.getType()).getAlign();
+      }
+      readLengths(forward, key);
+      key.dropout = static_cast<bool>(forward.getRngState());
+      key.probs = static_cast<bool>(forward.getProbs());
       key.headDim = static_cast<uint16_t>(forward.getHeadDim());
       key.headDimV = static_cast<uint16_t>(forward.getHeadDimV());
       key.evenM = forward.getEvenM();

@@ -79,6 +79,10 @@ double HostTensor::get(int64_t a, int64_t b, int64_t c, int64_t d) const {
   return loadElement(dtype_, storage_.data() + byteOffset(a, b, c, d));
 }
 
+double HostTensor::getBroadcast(int64_t a, int64_t b, int64_t c, int64_t d) const {
+  return get(shape_[0] == 1 ? 0 : a, shape_[1] == 1 ? 0 : b, shape_[2] == 1 ? 0 : c, shape_[3] == 1 ? 0 : d);
+}
+
 void HostTensor::set(int64_t a, int64_t b, int64_t c, int64_t d, double value) {
   storeElement(dtype_, storage_.data() + byteOffset(a, b, c, d), value);
 }
@@ -87,10 +91,11 @@ void HostTensor::poison(int64_t a, int64_t b, int64_t c, int64_t d) {
   storeSentinel(dtype_, storage_.data() + byteOffset(a, b, c, d));
 }
 
-Tensor HostTensor::viewIn(void *copy, int rank) const {
-  const auto count = static_cast<size_t>(rank);
+Tensor HostTensor::viewIn(void *copy, int first, int rank) const {
+  const auto begin = static_cast<size_t>(first), count = static_cast<size_t>(rank);
   return Tensor(static_cast<std::byte *>(copy) + byteOffset(0, 0, 0, 0), dtype_,
-                std::span<const int64_t>(shape_.data(), count), std::span<const int64_t>(strides_.data(), count));
+                std::span<const int64_t>(shape_.data() + begin, count),
+                std::span<const int64_t>(strides_.data() + begin, count));
 }
 
 std::optional<std::string> HostTensor::damagedSurroundings() const {

@@ -42,13 +42,15 @@ public:
   bool broadcastsBatch() const { return strides_[0] == 0; }
 
   double get(int64_t a, int64_t b, int64_t c, int64_t d) const;
+  /// Dimensions of extent 1 repeat their element.
+  double getBroadcast(int64_t a, int64_t b, int64_t c, int64_t d) const;
   void set(int64_t a, int64_t b, int64_t c, int64_t d, double value);
   void poison(int64_t a, int64_t b, int64_t c, int64_t d);
 
-  /// rank 4, or rank 3 with the last dimension (of size 1) dropped.
-  Tensor view(int rank = 4) { return viewIn(storage_.data(), rank); }
+  /// Dimensions `first` to `first + rank`; those left out have the extent 1.
+  Tensor view(int first = 0, int rank = 4) { return viewIn(storage_.data(), first, rank); }
   /// The same view of a copy of bytes() at another address.
-  Tensor viewIn(void *copy, int rank = 4) const;
+  Tensor viewIn(void *copy, int first = 0, int rank = 4) const;
 
   /// Every byte of the allocation, for comparing two of them and for copies.
   const std::vector<std::byte> &bytes() const { return storage_; }

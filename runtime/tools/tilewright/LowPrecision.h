@@ -5,17 +5,21 @@
 #ifndef TILEWRIGHT_TOOLS_TILEWRIGHT_LOWPRECISION_H
 #define TILEWRIGHT_TOOLS_TILEWRIGHT_LOWPRECISION_H
 
-#include "VerifyCase.h"
+#include "VerifyInputs.h"
 
 #include <vector>
 
 namespace tilewright::cli {
 
+/// Rows are the query rows of all sequences, one sequence after the other.
 struct LowPrecisionResult {
-  std::vector<float> out; ///< (batch, seqlen_q, heads, head_dim_v); 0 for empty rows
-  /// (batch, heads, seqlen_q), in float32 whatever the type, because that is the LSE's type: no rounding to the
-  /// tensors' type on the way. -inf for empty rows.
+  std::vector<float> out; ///< (rows, heads, head_dim_v); 0 for empty rows
+  /// (rows, heads), in float32 whatever the type, because that is the LSE's type: no rounding to the tensors' type on
+  /// the way. -inf for empty rows.
   std::vector<float> lse;
+  /// (rows, heads, seqlen_k), dropped ones negative, hidden ones and empty rows 0; without elements if the case does
+  /// not want them.
+  std::vector<float> probs;
 };
 
 /// The order of the terms in every sum, over the head dim and over keys. A framework's order is its own business, and
@@ -27,8 +31,10 @@ struct SumOrder {
 };
 inline constexpr SumOrder kSumOrders[] = {{false, false}, {true, false}, {false, true}, {true, true}};
 
-LowPrecisionResult lowPrecisionForward(const VerifyCase &problem, const HostTensor &q, const HostTensor &k,
-                                       const HostTensor &v, SumOrder order);
+/// Operators as in the formula of TwForwardArgs: scale, softcap (a division, tanh, a product), ALiBi, bias and mask, a
+/// softmax, dropout, the product with v. Adding a float32 tensor, such as ALiBi's, makes the scores float32, as types
+/// are promoted in frameworks, and the softmax rounds to the tensors' type again.
+LowPrecisionResult lowPrecisionForward(const VerifyCase &problem, const CaseInputs &inputs, SumOrder order);
 
 } // namespace tilewright::cli
 

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace tilewright::cli {
 
@@ -97,11 +98,18 @@ double loadElement(DType dtype, const std::byte *address) {
     return static_cast<double>(read<_Float16>(address));
   case DType::BFloat16:
     return fromBfloat16(read<uint16_t>(address));
-  case DType::Float64:
-    return read<double>(address);
-  default:
+  case DType::Float32:
     return read<float>(address);
+  case DType::Int32:
+    return read<int32_t>(address);
+  case DType::Int64:
+    return static_cast<double>(read<int64_t>(address));
+  case DType::Bool:
+    return read<uint8_t>(address) != 0 ? 1.0 : 0.0;
+  case DType::Float64:
+    break;
   }
+  return read<double>(address);
 }
 
 void storeElement(DType dtype, std::byte *address, double value) {
@@ -110,11 +118,18 @@ void storeElement(DType dtype, std::byte *address, double value) {
     return write(address, static_cast<_Float16>(value));
   case DType::BFloat16:
     return write(address, toBfloat16(static_cast<float>(value)));
-  case DType::Float64:
-    return write(address, value);
-  default:
+  case DType::Float32:
     return write(address, static_cast<float>(value));
+  case DType::Int32:
+    return write(address, static_cast<int32_t>(value));
+  case DType::Int64:
+    return write(address, static_cast<int64_t>(value));
+  case DType::Bool:
+    return write(address, static_cast<uint8_t>(value != 0.0));
+  case DType::Float64:
+    break;
   }
+  write(address, value);
 }
 
 void storeSentinel(DType dtype, std::byte *address) {
@@ -123,11 +138,18 @@ void storeSentinel(DType dtype, std::byte *address) {
     return write(address, uint16_t{0x7ea5});
   case DType::BFloat16:
     return write(address, uint16_t{0x7fe5});
-  case DType::Float64:
-    return write(address, uint64_t{0x7ffca5a5a5a5a5a5});
-  default:
+  case DType::Float32:
     return write(address, uint32_t{0x7fe5a5a5});
+  case DType::Int32:
+    return write(address, std::numeric_limits<int32_t>::max());
+  case DType::Int64:
+    return write(address, std::numeric_limits<int64_t>::max());
+  case DType::Bool:
+    return write(address, uint8_t{1});
+  case DType::Float64:
+    break;
   }
+  write(address, uint64_t{0x7ffca5a5a5a5a5a5});
 }
 
 } // namespace tilewright::cli

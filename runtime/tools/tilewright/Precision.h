@@ -21,10 +21,11 @@ float roundTo(DType dtype, float value);
 /// Distance between neighbouring values of the type at this magnitude.
 double ulpAt(DType dtype, double magnitude);
 
-/// Reads and writes one element of a float tensor.
+/// Reads and writes one element. A bool is 0 or 1; an int64 within 2^53.
 double loadElement(DType dtype, const std::byte *address);
 void storeElement(DType dtype, std::byte *address, double value);
 /// A NaN that no arithmetic produces: as input it poisons whatever reads it, as output it shows what was not written.
+/// Of integers the largest, of bool true: a mask's number that shows what it should not.
 void storeSentinel(DType dtype, std::byte *address);
 
 } // namespace tilewright::cli

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One problem of `tilewright verify`, the grid of them, and the outcome of running one.
+// One problem of `tilewright verify`: shapes, masks, features, and what is put where nobody may look.
 #ifndef TILEWRIGHT_TOOLS_TILEWRIGHT_VERIFYCASE_H
 #define TILEWRIGHT_TOOLS_TILEWRIGHT_VERIFYCASE_H
 
@@ -9,11 +9,75 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tilewright::cli {
 
 enum class MaskKind { None, Causal, GlmBreak, GlmPacked };
+
+/// A bias or mask tensor over (batch, heads, seqlen_q, seqlen_k).
+struct ScoreOperand {
+  enum class Numbers {
+    Uniform,  ///< in [-1, 1]
+    Infinite, ///< likewise, but -inf here and there, over whole tiles, and over every seventh row
+    Lowest,   ///< likewise, but every third row is the type's lowest number
+    Flags,    ///< bool: two of three are true; of every seventh row none
+  };
+  Numbers numbers = Numbers::Uniform;
+  bool float32 = false; ///< else the case's type
+  /// Dimensions of their full extent: some of "bhqk", '1' for the others.
+  std::string shape = "bhqk";
+  bool strided = false; ///< innermost stride 2
+
+  bool has(size_t dim) const { return shape[dim] != '1'; }
+};
+
+enum class Padding {
+  None,
+  Right, ///< the last third of the keys
+  Left,  ///< the first third
+  Holes, ///< one of three, here and there
+  All,   ///< every key of the second batch entry
+};
+
+enum class Documents {
+  None,
+  Short, ///< from 1 key to some tens
+  Long,  ///< about half of the keys
+  Padded ///< short ones; the last fifth of the keys is padding
+};
+
+/// What a case asks for beyond the plain call; as in ForwardOptions, where nothing else is said.
+struct CaseFeatures {
+  std::optional<ScoreOperand> bias, attnMask;
+  Padding padding = Padding::None;
+  Documents documents = Documents::None;
+  Window window = {};
+  bool alibi = false;
+  bool alibiByBatch = false; ///< slopes (batch, heads)
+  double softcap = 0.0;
+  double dropout = 0.0;
+  uint64_t dropoutSeed = 0x123456789ab, dropoutOffset = 0x700000005;
+  bool rngState = false; ///< seed and offset in memory
+  bool probs = false;
+  /// A varlen batch: one length a sequence; seqlenQ and seqlenK of the case are max_seqlen.
+  std::vector<int64_t> lengthsQ, lengthsK;
+  std::vector<int64_t> usedK; ///< seqused_k
+  /// Queries, keys and values of this sequence are all NaN: its neighbours may not notice.
+  std::optional<int64_t> poisonedSequence;
+};
+
+/// A batch entry: its lengths, and where it lies in the tensors.
+struct CaseSequence {
+  int64_t lengthQ = 0;
+  int64_t lengthK = 0; ///< keys that count
+  int64_t endK = 0;    ///< keys that there are
+  int64_t entry = 0;   ///< index in the batch dimension of q, k, v, out and lse: 0 in a varlen batch
+  int64_t beginQ = 0, beginK = 0; ///< in their seqlen dimensions
+  int64_t offset = 0;  ///< query row i stands at key position i + offset
+  int64_t rowsBefore = 0; ///< query rows of the sequences before
+};
 
 struct VerifyCase {
   DType dtype = DType::Float32;
@@ -29,6 +93,7 @@ struct VerifyCase {
   std::string maskNote;     ///< what is special about the GLM numbers: "nested", "p=0"
   std::vector<int32_t> glm; ///< (batch,) or (batch, 2, pairs), row-major
   int64_t pairs = 0;
+  CaseFeatures features;
   Layout layout = Layout::Bshd;
   std::optional<double> scale;
   double amplitude = 1.0; ///< q and k are uniform in [-amplitude, amplitude]; v in [-1, 1]
@@ -44,49 +109,25 @@ struct VerifyCase {
   bool wantLse = true;
   bool quick = false; ///< part of --quick
 
-  /// Key position of query row i is i + offset().
-  int64_t offset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
+  bool varlen() const { return !features.lengthsQ.empty(); }
+  CaseSequence sequence(int64_t b) const;
+  /// Query rows of all sequences.
+  int64_t rows() const;
   double scaleValue() const;
-  /// Number of leading key columns that a row sees: all the masks of this grid show a prefix (semantics A2, A4).
-  int64_t visibleColumns(int64_t b, int64_t row) const;
   int64_t poisonedColumn() const { return seqlenK / 2; }
-  bool seesPoisonedKey(int64_t b, int64_t row) const {
-    return poisonedKey && visibleColumns(b, row) > poisonedColumn();
-  }
+  /// Whether what depends on positions alone shows a key: the mask, the window and the sequence's length.
+  bool visibleByPosition(int64_t b, int64_t row, int64_t column) const;
 
+  /// What has to be served for it, as `tilewright info` names it: "bias", "dropout".
+  std::vector<std::string_view> featureNames() const;
   /// One line that tells the case apart from every other; --filter searches it.
   std::string name() const;
 };
 
 /// The grid, in the order in which it is run. No two cases have the same name.
 std::vector<VerifyCase> verifyGrid();
-/// The grid for a CUDA device: float16 and bfloat16, at most some 60 different kernels.
+/// The grid for a CUDA device: float16 and bfloat16, at most some 250 different kernels.
 std::vector<VerifyCase> cudaVerifyGrid();
-
-struct VerifyOutcome {
-  double error = 0.0; ///< largest |out - reference|
-  double allowed = 0.0;
-  double lseError = 0.0;   ///< largest |lse - reference| over rows that see something
-  double lseAllowed = 0.0; ///< at the row with the least room
-  double milliseconds = 0.0;
-  /// With the CUDA reference only: the kernel's largest |out - CUDA reference|, and the CUDA reference's own error.
-  std::optional<double> deviceError, deviceReferenceError;
-  bool cudaFailed = false; ///< a driver call failed: if the device's context is lost, every later one will
-  std::vector<std::string> failures; ///< empty: the case passed
-
-  bool ok() const { return failures.empty(); }
-};
-
-/// Where a case runs.
-struct VerifyPlace {
-  const Engine *engine = nullptr;
-  std::optional<int> cuda = std::nullopt; ///< a device's number; none: the CPU
-  bool cudaReference = false; ///< also compute it with the CUDA reference
-};
-
-/// Runs a case twice on the engine, and checks it. The data depends on `seed` and the case's name only. Safe on several
-/// threads at once.
-VerifyOutcome runVerifyCase(const VerifyPlace &place, const VerifyCase &problem, uint64_t seed);
 
 } // namespace tilewright::cli
 

@@ -4,7 +4,7 @@
 // threads, since most of their time goes into compiling kernels and into the references on the CPU; a CPU case uses all
 // of the engine's threads by itself.
 #include "Commands.h"
-#include "VerifyCase.h"
+#include "VerifyRun.h"
 
 #include <algorithm>
 #include <atomic>
@@ -231,16 +231,54 @@ size_t cudaThreads(int given) {
   return given > 0 ? static_cast<size_t>(given) : std::clamp(std::thread::hardware_concurrency(), 1u, most);
 }
 
-std::vector<VerifyCase> selectCases(const VerifyOptions &options, bool cuda) {
-  std::vector<VerifyCase> cases = cuda ? cudaVerifyGrid() : verifyGrid();
-  std::erase_if(cases, [&](const VerifyCase &problem) {
-    return (options.quick && !problem.quick) || problem.name().find(options.filter) == std::string::npos;
-  });
-  if (cases.empty()) {
-    throw UsageError("--filter is '" + options.filter + "'; no case" + (options.quick ? " of --quick" : "") +
-                     " has that in its name");
+struct Selection {
+  std::vector<VerifyCase> cases;
+  size_t leftOut = 0;                 ///< cases that need a feature that kernels of the device do not serve
+  std::vector<std::string> notServed; ///< those features
+
+  /// "4 cases left out: kernels of the CPU do not serve dropout, probs yet"; empty if there are none.
+  std::string leftOutText(bool cuda) const {
+    std::string names;
+    for (const std::string &name : notServed) {
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    return leftOut == 0 ? ""
+                        : format("%zu cases left out: kernels of %s do not serve %s yet", leftOut,
+                                 cuda ? "CUDA devices" : "the CPU", names.c_str());
   }
-  return cases;
+};
+
+Selection selectCases(const VerifyOptions &options, bool cuda) {
+  const Json served = Json::parse(info()).at("features");
+  Selection selection;
+  for (VerifyCase &problem : cuda ? cudaVerifyGrid() : verifyGrid()) {
+    if ((options.quick && !problem.quick) || problem.name().find(options.filter) == std::string::npos) {
+      continue;
+    }
+    bool runs = true;
+    for (const std::string_view feature : problem.featureNames()) {
+      const Json &devices = served.at(std::string(feature));
+      if (std::find(devices.begin(), devices.end(), cuda ? "cuda" : "cpu") == devices.end()) {
+        runs = false;
+        if (std::find(selection.notServed.begin(), selection.notServed.end(), feature) == selection.notServed.end()) {
+          selection.notServed.emplace_back(feature);
+        }
+      }
+    }
+    if (runs) {
+      selection.cases.push_back(std::move(problem));
+    } else {
+      ++selection.leftOut;
+    }
+  }
+  if (selection.cases.empty()) {
+    const std::string quick = options.quick ? " of --quick" : "";
+    const std::string why = selection.leftOut == 0 ? "no case" + quick + " has that in its name"
+                                                   : "no case" + quick + " with that in its name can run: " +
+                                                         selection.leftOutText(cuda);
+    throw UsageError("--filter is '" + options.filter + "'; " + why);
+  }
+  return selection;
 }
 
 /// JSON has no infinity: null stands for "not finite".
@@ -256,10 +294,13 @@ Json rowOf(const VerifyCase &problem, const VerifyOutcome &outcome) {
           {"heads_k", problem.headsK},
           {"head_dim", problem.headDim},
           {"head_dim_v", problem.headDimV},
+          {"features", problem.featureNames()},
           {"error", number(outcome.error)},
           {"allowed", number(outcome.allowed)},
           {"lse_error", problem.wantLse ? number(outcome.lseError) : Json(nullptr)},
           {"lse_allowed", problem.wantLse ? number(outcome.lseAllowed) : Json(nullptr)},
+          {"probs_error", problem.features.probs ? number(outcome.probsError) : Json(nullptr)},
+          {"probs_allowed", problem.features.probs ? number(outcome.probsAllowed) : Json(nullptr)},
           {"cuda_reference_difference", outcome.deviceError ? number(*outcome.deviceError) : Json(nullptr)},
           {"cuda_reference_error",
            outcome.deviceReferenceError ? number(*outcome.deviceReferenceError) : Json(nullptr)},
@@ -289,7 +330,8 @@ std::string tableHead(int width, bool cuda) {
 void runVerify(const VerifyOptions &options) {
   const std::optional<int> device = parseDevice(options.device);
   checkScheduleKind(options.schedule, device.has_value());
-  const std::vector<VerifyCase> cases = selectCases(options, device.has_value());
+  const Selection selection = selectCases(options, device.has_value());
+  const std::vector<VerifyCase> &cases = selection.cases;
   const CudaSetup setup = device ? checkCuda(*device) : CudaSetup();
   EngineOptions engineOptions;
   engineOptions.numThreads = options.threads;
@@ -306,8 +348,8 @@ void runVerify(const VerifyOptions &options) {
   }
 
   int width = 4;
-  for (const VerifyCase &problem : cases) {
-    width = std::max(width, static_cast<int>(problem.name().size()));
+  for (const VerifyCase &problem : cases) { // the names of many features at once shift their lines
+    width = std::clamp(static_cast<int>(problem.name().size()), width, 90);
   }
   if (!options.json) {
     writeStdout(tableHead(width, device.has_value()));
@@ -341,6 +383,8 @@ void runVerify(const VerifyOptions &options) {
                          {"schedule", options.schedule.empty() ? Json(nullptr) : Json(options.schedule)},
                          {"passed", cases.size() - failed},
                          {"failed", failed},
+                         {"left_out", selection.leftOut},
+                         {"features_not_served", selection.notServed},
                          {"seconds", seconds},
                          {"compiles", stats.compiles},
                          {"compile_ms", stats.compile_ms},
@@ -352,6 +396,9 @@ void runVerify(const VerifyOptions &options) {
         format("%zu cases, %zu ok, %zu failed in %.1f s; %llu kernels compiled in %.1f s, %llu from the cache\n",
                cases.size(), cases.size() - failed, failed, seconds, static_cast<unsigned long long>(stats.compiles),
                stats.compile_ms / 1e3, static_cast<unsigned long long>(stats.disk_hits)));
+    if (selection.leftOut != 0) {
+      writeStdout(selection.leftOutText(device.has_value()) + "\n");
+    }
     if (device) {
       writeStdout(setup.gpu + ", compared with the float64 reference" +
                   (setup.reference ? " and the CUDA reference\n" : "; CUDA reference SKIPPED: " + setup.why + "\n"));
@@ -390,7 +437,13 @@ void addVerifyCommand(CLI::App &app) {
       "Each case is computed twice by generated kernels and once in float64 from the definition. It passes\n"
       "if the largest error is at most twice that of the same formula computed step by step in the tensors'\n"
       "own type, plus one unit in the last place; the log-sum-exp agrees; both runs have equal bits; nothing\n"
-      "around the outputs was written; and nothing around the inputs, where all is NaN, was used.\n"
+      "around the outputs was written; and nothing around the inputs was used, nor keys and values that no\n"
+      "row sees (behind a sequence, in another one, padded): there all is NaN. The same holds for the\n"
+      "probabilities, where a case wants them.\n"
+      "\n"
+      "Features beyond masks are in the grid alone, in pairs and all together. A case is run if kernels of the\n"
+      "device serve all that it asks for (`tilewright info`); a line at the end says how many were left out,\n"
+      "and which features are not served.\n"
       "\n"
       "On a CUDA device (compute capability 8.0 or later) the grid is one of float16 and bfloat16, and each\n"
       "kernel is compared with the CUDA reference as well: plain CUDA C++ in float32, compiled by NVRTC. The\n"
@@ -399,12 +452,16 @@ void addVerifyCommand(CLI::App &app) {
       "of the output to the host. Exit status 3: there is no such GPU or driver here.\n"
       "\n"
       "A case's name: type, batch, seqlen_q[xseqlen_k], heads[/heads_k], head_dim[/head_dim_v], mask[:note],\n"
-      "then what is unusual: alignment, layout, elements between a 16-byte boundary and the tensors (shift),\n"
-      "scale, range of q and k.\n"
+      "then what is unusual: alignment, features, layout, elements between a 16-byte boundary and the tensors\n"
+      "(shift), scale, range of q and k. Features: varlen=LENGTHS of the queries x those of the keys, seqused=,\n"
+      "bias=, attn_mask= and bool_mask= with the dimensions that are not broadcast out of bhqk, padding=,\n"
+      "documents=, window=LEFT,RIGHT, alibi=, softcap=, dropout=, probs; nan_key and nan_sequence: who does not\n"
+      "see it may not notice.\n"
       "\n"
       "Examples:\n"
       "  tilewright verify --quick\n"
       "  tilewright verify --filter glm_packed --seed 7\n"
+      "  tilewright verify --filter dropout\n"
       "  tilewright verify --filter 'bf16 b1 s300x200' --schedule qk:64x64:8x2 --threads 1\n"
       "  tilewright verify --device cuda:0\n"
       "  tilewright verify --json > verify.json\n");

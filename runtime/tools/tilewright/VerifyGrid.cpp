@@ -3,53 +3,17 @@
 // The grid of `tilewright verify`: every feature of the forward pass against every length and head dim at which block
 // arithmetic, register tiles or masks change their shape. Blocks are 16 to 512 long, 64 by default, so lengths go
 // around 64 and 128; head dims go around the vector lengths and the powers of two.
-#include "VerifyCase.h"
+#include "VerifyGrid.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <random>
-#include <set>
-#include <span>
-#include <sstream>
 #include <utility>
 
 namespace tilewright::cli {
 
 namespace {
-
-class GridBuilder {
-public:
-  explicit GridBuilder(bool cuda) : cuda_(cuda) {}
-
-  bool cuda() const { return cuda_; }
-  std::span<const DType> types() const { return std::span(kTypes).subspan(cuda_ ? 1 : 0); }
-  DType rotateType(size_t index) const { return types()[index % types().size()]; }
-  /// The one that --quick has most cases of.
-  DType mainType() const { return cuda_ ? DType::BFloat16 : DType::Float32; }
-
-  void add(VerifyCase problem, std::optional<int64_t> shift = std::nullopt) {
-    problem.shift = shift.value_or(cuda_ ? 0 : 1);
-    problem.shiftShown = shift.has_value();
-    if (names_.insert(problem.name()).second) {
-      cases_.push_back(problem);
-    } else if (problem.quick) { // already there from a block of the full grid
-      std::find_if(cases_.begin(), cases_.end(), [&](const VerifyCase &c) {
-        return c.name() == problem.name();
-      })->quick = true;
-    }
-  }
-  std::vector<VerifyCase> take() { return std::move(cases_); }
-
-private:
-  static constexpr DType kTypes[] = {DType::Float32, DType::Float16, DType::BFloat16};
-  const bool cuda_;
-  std::vector<VerifyCase> cases_;
-  std::set<std::string> names_;
-};
-
-void setSelf(VerifyCase &problem, int64_t length) { problem.seqlenQ = problem.seqlenK = length; }
 
 /// Break point `point` for the first batch entry, another one a step further for each of the others.
 void setBreak(VerifyCase &problem, int64_t point, std::string note) {
@@ -91,6 +55,8 @@ void setTypicalPairs(VerifyCase &problem) {
   setPairs(problem, {{0, sk / 4}, {sk / 2, sk / 2 + sk / 3}}, "two");
 }
 
+} // namespace
+
 void setMask(VerifyCase &problem, MaskKind mask) {
   switch (mask) {
   case MaskKind::None:
@@ -106,6 +72,8 @@ void setMask(VerifyCase &problem, MaskKind mask) {
     return setTypicalPairs(problem);
   }
 }
+
+namespace {
 
 constexpr MaskKind kMasks[] = {MaskKind::None, MaskKind::Causal, MaskKind::GlmBreak, MaskKind::GlmPacked};
 
@@ -391,87 +359,6 @@ void addShifts(GridBuilder &grid) {
   }
 }
 
-std::string_view maskName(MaskKind mask) {
-  switch (mask) {
-  case MaskKind::None:
-    return "none";
-  case MaskKind::Causal:
-    return "causal";
-  case MaskKind::GlmBreak:
-    return "glm_break";
-  case MaskKind::GlmPacked:
-    break;
-  }
-  return "glm_packed";
-}
-
-} // namespace
-
-double VerifyCase::scaleValue() const { return scale.value_or(1.0 / std::sqrt(static_cast<double>(headDim))); }
-
-int64_t VerifyCase::visibleColumns(int64_t b, int64_t row) const {
-  if (mask == MaskKind::None) {
-    return seqlenK;
-  }
-  const int64_t position = row + offset();
-  int64_t count = std::clamp<int64_t>(position + 1, 0, seqlenK);
-  if (mask == MaskKind::GlmBreak) {
-    count = std::max<int64_t>(count, glm[static_cast<size_t>(b)]);
-  }
-  for (int64_t n = 0; n < pairs; ++n) {
-    const int64_t start = glm[static_cast<size_t>((2 * b + 0) * pairs + n)];
-    const int64_t end = glm[static_cast<size_t>((2 * b + 1) * pairs + n)];
-    if (start <= position && position < end) {
-      count = std::max(count, end);
-    }
-  }
-  return count;
-}
-
-std::string VerifyCase::name() const {
-  std::ostringstream text;
-  text << dtypeName(dtype) << " b" << batch << " s" << seqlenQ;
-  if (seqlenQ != seqlenK) {
-    text << 'x' << seqlenK;
-  }
-  text << " h" << heads;
-  if (heads != headsK) {
-    text << '/' << headsK;
-  }
-  text << " d" << headDim;
-  if (headDim != headDimV) {
-    text << '/' << headDimV;
-  }
-  text << ' ' << maskName(mask);
-  if (!maskNote.empty()) {
-    text << ':' << maskNote;
-  }
-  if (topLeft) {
-    text << " top_left";
-  }
-  if (layout != Layout::Bshd) {
-    text << ' ' << layoutName(layout);
-  }
-  if (shiftShown) {
-    text << " shift=" << shift;
-  }
-  if (scale) {
-    text << " scale=" << *scale;
-  }
-  if (amplitude != 1.0) {
-    text << " qk=" << amplitude;
-  }
-  if (poisonedKey) {
-    text << (std::isnan(*poisonedKey) ? " nan_key" : " inf_key");
-  }
-  if (extreme) {
-    text << " extreme=" << *extreme;
-  }
-  return text.str();
-}
-
-namespace {
-
 std::vector<VerifyCase> buildGrid(bool cuda) {
   GridBuilder grid(cuda);
   addHeadDims(grid);
@@ -484,6 +371,7 @@ std::vector<VerifyCase> buildGrid(bool cuda) {
   addPoisonedKeys(grid);
   addExtremes(grid);
   addLong(grid);
+  addFeatures(grid);
   if (cuda) {
     addShifts(grid);
   }

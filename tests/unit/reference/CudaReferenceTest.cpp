@@ -1,45 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CUDA reference's source, compiled as C++ and run by 128 threads that stand for a block's, against the float64
-// oracle: what it computes is tested without a GPU and without NVRTC. tests/unit/runtime/NvrtcTest.cpp compiles it as
-// CUDA.
+// The CUDA reference's source, run on the host (CudaReferenceOnHost.h), against the float64 oracle: masks, shapes and
+// types. Every other feature is tested in tests/unit/runtime/CudaReferenceTest.cpp, behind the C ABI.
+#include "CudaReferenceOnHost.h"
 #include "tilewright/kernels/ReferenceAttention.h"
 
 #include <array>
-#include <barrier>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <gtest/gtest.h>
 #include <random>
 #include <string>
-#include <thread>
 #include <vector>
-
-namespace {
-
-struct Dim3 {
-  int x = 0;
-};
-thread_local Dim3 threadIdx;
-constexpr Dim3 blockIdx{0};
-constexpr Dim3 gridDim{1};
-std::barrier<> &blockBarrier() {
-  static std::barrier<> barrier(128);
-  return barrier;
-}
-void __syncthreads() { blockBarrier().arrive_and_wait(); }
-float __int_as_float(int code) { return std::bit_cast<float>(code); }
-
-} // namespace
-
-#define __device__
-#define __global__
-#define __shared__ static
-#define __launch_bounds__(threads)
-// The kernel includes its arguments by the bare name that NVRTC knows; tests/unit/reference/CMakeLists.txt adds the
-// folder that has it.
-#include "reference/CudaReference.cu"
 
 using namespace tilewright::kernels;
 
@@ -77,7 +49,11 @@ struct Codes {
       }
     }
   }
-  CudaReferenceTensor cuda() { return {data.data(), {strides[0], strides[1], strides[2], strides[3]}}; }
+  CudaReferenceTensor cuda(bool half) {
+    return {data.data(),
+            {strides[0], strides[1], strides[2], strides[3]},
+            half ? CudaReferenceType::Float16 : CudaReferenceType::BFloat16};
+  }
   ReferenceTensor oracle(bool half) {
     return {data.data(), half ? ReferenceType::F16 : ReferenceType::BF16, strides};
   }
@@ -85,19 +61,6 @@ struct Codes {
   std::array<int64_t, 4> shape, strides;
   std::vector<uint16_t> data;
 };
-
-void runBlock(const CudaReferenceArguments &args) {
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kCudaReferenceThreads; ++i) {
-    threads.emplace_back([&args, i] {
-      threadIdx.x = i;
-      tilewright_reference_forward(args);
-    });
-  }
-  for (std::thread &thread : threads) {
-    thread.join();
-  }
-}
 
 } // namespace
 
@@ -125,28 +88,28 @@ TEST_P(CudaReference, AgreesWithTheOracle) {
       pairs != 0 ? std::array<int64_t, 3>{2 * pairs, pairs, 1} : std::array<int64_t, 3>{1, 0, 0};
 
   CudaReferenceArguments args{};
-  args.q = q.cuda();
-  args.k = k.cuda();
-  args.v = v.cuda();
+  args.q = q.cuda(c.half);
+  args.k = k.cuda(c.half);
+  args.v = v.cuda(c.half);
   args.out.data = out.data();
   args.lse.data = lse.data();
   args.glm.data = const_cast<int32_t *>(c.glm.data());
   std::copy(outStrides.begin(), outStrides.end(), args.out.strides);
   std::copy(lseStrides.begin(), lseStrides.end(), args.lse.strides);
   std::copy(glmStrides.begin(), glmStrides.end(), args.glm.strides);
-  args.type = c.half ? CudaReferenceArguments::Float16 : CudaReferenceArguments::BFloat16;
-  args.mask = static_cast<CudaReferenceArguments::Mask>(static_cast<int>(c.mask));
+  args.mask = static_cast<CudaReferenceMask>(static_cast<int>(c.mask));
   args.batch = c.batch;
-  args.seqlenQ = c.seqlenQ;
-  args.seqlenK = c.seqlenK;
+  args.seqlenQ = args.totalQ = c.seqlenQ;
+  args.seqlenK = args.totalK = c.seqlenK;
   args.heads = c.heads;
   args.headsK = c.headsK;
   args.headDim = c.headDim;
   args.headDimV = c.headDimV;
   args.pairs = pairs;
-  args.causalOffset = c.topLeft ? 0 : c.seqlenK - c.seqlenQ;
+  args.topLeft = c.topLeft ? 1 : 0;
+  args.windowLeft = args.windowRight = -1;
   args.scale = 0.37;
-  runBlock(args);
+  runCudaReferenceOnHost(args);
 
   ReferenceArgs oracle;
   oracle.batch = c.batch;
@@ -201,7 +164,7 @@ TEST(CudaReferenceTypes, EveryCodeWidensExactly) {
   for (unsigned code = 0; code < 65536; ++code) {
     const auto bits = static_cast<unsigned short>(code);
     const double half = halfToDouble(bits), brain = bfloat16ToDouble(bits);
-    const float wideHalf = widen(Args::Float16, bits), wideBrain = widen(Args::BFloat16, bits);
+    const float wideHalf = widen(Type::Float16, bits), wideBrain = widen(Type::BFloat16, bits);
     ASSERT_TRUE(std::isnan(half) ? std::isnan(wideHalf) : wideHalf == half) << code;
     ASSERT_EQ(std::signbit(half), std::isnan(half) ? std::signbit(half) : std::signbit(wideHalf)) << code;
     ASSERT_TRUE(std::isnan(brain) ? std::isnan(wideBrain) : wideBrain == brain) << code;

@@ -155,6 +155,9 @@ const DriverApi kTable = {
         launch.values.push_back(value);
       }
       fake->launches.push_back(std::move(launch));
+      if (fake->onLaunch) {
+        fake->onLaunch(parameters);
+      }
       return kSuccess;
     },
     .memAlloc = [](DevicePointer *memory, size_t bytes) {

@@ -7,6 +7,7 @@
 
 #include "cuda/Driver.h"
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -59,6 +60,7 @@ public:
   std::map<std::string, runtime::cuda::Result> refusedImages;
   int captureStatus = 0;     ///< of every stream
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
+  std::function<void(void **parameters)> onLaunch; ///< stands for the kernel's work, if set
   size_t liveAllocations = 0;
   std::map<runtime::cuda::MemoryPool, uint64_t> poolKeeps; ///< release threshold of the pools that were made
   std::vector<runtime::cuda::MemoryPool> usedPools;        ///< of allocations, in order

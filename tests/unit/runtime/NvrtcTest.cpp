@@ -228,9 +228,11 @@ TEST_F(Nvrtc, TheReferenceChecksItsArguments) {
   EXPECT_EQ(tw_cuda_reference_forward(&call.args), TW_UNSUPPORTED);
   EXPECT_STREQ(tw_last_error_argument(), "q");
   call = referenceCall();
-  call.args.softcap = 30; // served by the kernels
-  EXPECT_EQ(tw_cuda_reference_forward(&call.args), TW_UNSUPPORTED);
-  EXPECT_THAT(tw_last_error(), HasSubstr("softcap: is not served yet by the CUDA reference"));
+  call.args.probs = call.tensor(TW_BFLOAT16, {2, 4, 5, 7}, 0);
+  call.args.probs.device = TW_DEVICE_CUDA;
+  EXPECT_EQ(tw_cuda_reference_forward(&call.args), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error(),
+               "probs: dtype is bfloat16, must be float32: the type of the CUDA reference's outputs");
   Sizes sizes;
   Call onCpu(sizes);
   EXPECT_EQ(tw_cuda_reference_forward(&onCpu.args), TW_UNSUPPORTED);

@@ -76,6 +76,29 @@ SmallVector<Type> flattenedTypes(func::FuncOp func) {
   return types;
 }
 
+template <typename OpT> kernels::SequenceArgs sequences(OpT op, Arguments &args) {
+  kernels::SequenceArgs s;
+  s.cuSeqlensQ = args.tensor(op.getCuSeqlensQ());
+  s.cuSeqlensK = args.tensor(op.getCuSeqlensK());
+  s.seqUsedK = args.tensor(op.getSeqUsedK());
+  if (Value bottomRight = op.getBottomRight()) {
+    s.bottomRight = args.index(bottomRight);
+  }
+  return s;
+}
+
+kernels::DropoutArgs dropout(attn::ForwardOp op, Arguments &args) {
+  if (!op.getRngState()) {
+    return {};
+  }
+  SmallVector<Value, 4> numbers;
+  for (Value number : op.getDropoutNumbers()) {
+    numbers.push_back(args.scalar(number));
+  }
+  return {args.tensor(op.getRngState()), numbers[0], numbers[1], numbers[2], numbers[3],
+          args.scalar(op.getKeepScale())};
+}
+
 void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, const kernels::ProgramShape &shape) {
   kernels::ForwardProgram p;
   p.q = args.tensor(op.getQ());
@@ -93,8 +116,23 @@ void expand(ProgramBuilder &b, attn::ForwardOp op, Arguments &args, const kernel
   p.writeLse = args.index(op.getWriteLse());
   p.headDim = static_cast<int64_t>(op.getHeadDim());
   p.headDimV = static_cast<int64_t>(op.getHeadDimV());
-  p.features = {op.getMask(), op.getBiasKind(), op.getMaskKind(), static_cast<bool>(op.getAlibi()),
-                static_cast<bool>(op.getSoftcap()), static_cast<bool>(op.getWindowOffset())};
+  p.features.mask = op.getMask();
+  p.features.bias = op.getBiasKind();
+  p.features.attnMask = op.getMaskKind();
+  p.features.alibi = static_cast<bool>(op.getAlibi());
+  p.features.softcap = static_cast<bool>(op.getSoftcap());
+  p.features.windowLeft = static_cast<bool>(op.getWindowOffset());
+  p.features.rowBounds = static_cast<bool>(op.getRowBounds());
+  p.features.keyPadding = static_cast<bool>(op.getKeyPadding());
+  p.features.varlen = static_cast<bool>(op.getCuSeqlensQ());
+  p.features.seqUsedK = static_cast<bool>(op.getSeqUsedK());
+  p.features.dropout = static_cast<bool>(op.getRngState());
+  p.features.probs = static_cast<bool>(op.getProbs());
+  p.rowBounds = args.tensor(op.getRowBounds());
+  p.keyPadding = args.tensor(op.getKeyPadding());
+  p.probs = args.tensor(op.getProbs());
+  p.sequences = sequences(op, args);
+  p.dropout = dropout(op, args);
   p.bias = args.tensor(op.getBias());
   p.attnMask = args.tensor(op.getAttnMask());
   p.alibi = args.tensor(op.getAlibi());
@@ -120,8 +158,22 @@ void expand(ProgramBuilder &b, attn::RowLimitsOp op, Arguments &args, const kern
   p.seqlenK = args.index(op.getSeqlenK());
   p.causalOffset = args.index(op.getCausalOffset());
   p.count = args.index(op.getCount());
+  p.sequences = sequences(op, args);
   p.evenM = op.getEvenM();
   kernels::buildRowLimits(b, p, shape);
+}
+
+void expand(ProgramBuilder &b, attn::RowBoundsOp op, Arguments &args, const kernels::ProgramShape &shape) {
+  kernels::RowBoundsProgram p;
+  p.bounds = args.tensor(op.getBounds());
+  p.documents = args.tensor(op.getDocuments());
+  p.keyPadding = args.tensor(op.getKeyPadding());
+  p.seqlenQ = args.index(op.getSeqlenQ());
+  p.seqlenK = args.index(op.getSeqlenK());
+  p.positionOffset = args.index(op.getPositionOffset());
+  p.sequences = sequences(op, args);
+  p.evenM = op.getEvenM();
+  kernels::buildRowBounds(b, p, shape);
 }
 
 class AttnExpandPass : public tilewright::impl::AttnExpandBase<AttnExpandPass> {
@@ -139,7 +191,7 @@ private:
   LogicalResult runOnFunction(func::FuncOp func) {
     SmallVector<Operation *> ops;
     func.walk([&](Operation *op) {
-      if (isa<attn::ForwardOp, attn::RowLimitsOp>(op)) {
+      if (isa<attn::ForwardOp, attn::RowLimitsOp, attn::RowBoundsOp>(op)) {
         ops.push_back(op);
       }
     });
@@ -171,8 +223,10 @@ private:
     Arguments args(b, entry, old->getArguments());
     if (auto forward = dyn_cast<attn::ForwardOp>(op)) {
       expand(b, forward, args, *shape);
+    } else if (auto limits = dyn_cast<attn::RowLimitsOp>(op)) {
+      expand(b, limits, args, *shape);
     } else {
-      expand(b, cast<attn::RowLimitsOp>(op), args, *shape);
+      expand(b, cast<attn::RowBoundsOp>(op), args, *shape);
     }
     func::ReturnOp::create(b);
     old->dropAllReferences();

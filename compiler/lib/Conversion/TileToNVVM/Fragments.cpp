@@ -296,7 +296,7 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
         result.elements.push_back(read());
         continue;
       }
-      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0]));
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, row, scalars.lookup(view.getSizes()[0]));
       auto ifOp = scf::IfOp::create(b, TypeRange{element}, inside, /*withElseRegion=*/true);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(ifOp.thenBlock());
@@ -411,7 +411,8 @@ LogicalResult FunctionLowering::lowerStore(tile::StoreOp op) {
     return op.emitOpError("expected a tile of 16-bit floats");
   }
   tile::ViewType viewType = op.getView().getType();
-  bool wholeUnits = viewType.getUnit() && viewType.getAlign() == 16 && tileTypeOf(op.getTile()).getDimSize(1) % 8 == 0;
+  bool wholeUnits = viewType.getUnit() && viewType.getAlign() == 16 && !op.getBounds()[1] &&
+                    tileTypeOf(op.getTile()).getDimSize(1) % 8 == 0;
   if (op.getThrough() && wholeUnits) {
     storeRows(op, view);
   } else {
@@ -521,18 +522,28 @@ void FunctionLowering::storeMatrix(tile::StoreOp op, tile::ViewOp view) {
           Value col = colOf(group);
           auto writeOne = [&](int64_t e) {
             Value c = arith::AddIOp::create(b, col, i32(e));
+            Value inside;
+            if (8 * group + 8 > cols) {
+              inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, c, i32(cols));
+            }
+            if (op.getBounds()[1]) {
+              Value globalCol = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[1]), toIndex(c));
+              Value inView = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, globalCol,
+                                                   scalars.lookup(view.getSizes()[1]));
+              inside = inside ? Value(arith::AndIOp::create(b, inside, inView)) : inView;
+            }
             auto write = [&] {
               Value at = arith::AddIOp::create(b, start, arith::MulIOp::create(b, toIndex(c), colStride));
               Value bits = e == 0 ? both : Value(arith::ShRUIOp::create(b, both, i32(16)));
               LLVM::StoreOp::create(b, arith::TruncIOp::create(b, i16, bits), globalAddress(base, i16, at), 2);
             };
-            if (8 * group + 8 <= cols) {
-              write();
+            if (inside) {
+              ifThen(inside, write);
             } else {
-              ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, c, i32(cols)), write);
+              write();
             }
           };
-          if (!pairs || cols % 2 != 0) {
+          if (!pairs || cols % 2 != 0 || op.getBounds()[1]) {
             writeOne(0);
             writeOne(1);
             continue;

@@ -86,6 +86,10 @@ private:
   /// Elements of a tile; constants are materialised.
   llvm::ArrayRef<mlir::Value> fragmentOf(mlir::Value tile);
 
+  //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
+  mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
+  mlir::LogicalResult lowerHull(tile::HullOp op);
+
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
   void lowerSlot(tile::SlotOp op);
@@ -93,6 +97,7 @@ private:
   void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
   void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes);
   void lowerLoadShared(tile::LoadSharedOp op);
+  void lowerClearRows(tile::ClearRowsOp op);
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
   mlir::Value sharedAddress(const SharedBuffer &buffer, mlir::Value bytes, int64_t constantBytes);

@@ -89,6 +89,39 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
   return success();
 }
 
+/// A thread a row, or several: rows to clear are rare. The condition is the same for all threads, so they may wait for
+/// each other inside.
+void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
+  const SharedBuffer buffer = sharedBuffers.find(op.getBuffer())->second;
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type(), unit = VectorType::get({4}, b.getI32Type());
+  ifThen(scalars.lookup(op.getWhen()), [&] {
+    auto loop = scf::ForOp::create(b, toIndex(thread), index(buffer.rows), index(threads()));
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(loop.getBody());
+      Value row = arith::IndexCastOp::create(b, b.getI32Type(), loop.getInductionVar());
+      Value number = arith::AddIOp::create(b, scalars.lookup(op.getIndex()), loop.getInductionVar());
+      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, number, scalars.lookup(view.getSizes()[0]));
+      ifThen(inside, [&] {
+        Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
+        offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+        Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
+        Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+        ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, byte, zero), [&] {
+          // A row's swizzle only permutes its units.
+          Value start = arith::MulIOp::create(b, row, i32(buffer.pitch));
+          Value zeros = arith::ConstantOp::create(b, b.getZeroAttr(unit));
+          for (int64_t at = 0; at < buffer.pitch; at += 16) {
+            LLVM::StoreOp::create(b, zeros, sharedAddress(buffer, start, at), 16);
+          }
+        });
+      });
+    }
+    NVVM::Barrier0Op::create(b);
+  });
+}
+
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
 /// last column, or past the view's end, is filled with zeros by copying fewer bytes than the chunk has. (compute-sanitizer
 /// counts the whole chunk all the same, and reports one that an allocation ends within.)

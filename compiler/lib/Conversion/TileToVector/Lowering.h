@@ -102,12 +102,18 @@ private:
   mlir::LogicalResult lowerRow(Row &row, tile::FusedOp op);
   mlir::FailureOr<Chunks> chunksOf(Row &row, mlir::Value tile);
   mlir::FailureOr<Chunks> elementwise(Row &row, mlir::Operation *op);
+  mlir::Value chosen(tile::LoadOp op, mlir::Value rowIndex, mlir::Value inside);
   Chunks loadGlobal(Row &row, tile::LoadOp op);
   mlir::LogicalResult storeGlobal(Row &row, tile::StoreOp op);
   mlir::LogicalResult reduce(Row &row, tile::ReduceOp op);
   Chunks loadRow(const Buffer &buffer, mlir::Value rowIndex);
   Chunks loadTile(mlir::Value tile, const Buffer &buffer, mlir::Value rowIndex);
   void storeRow(const Buffer &buffer, mlir::Value rowIndex, llvm::ArrayRef<mlir::Value> chunks);
+
+  //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
+  /// `count` vectors of one row of a tile of random bits.
+  Chunks randomBits(tile::RandomBitsOp op, mlir::Value rowIndex, int64_t count);
+  void lowerHull(tile::HullOp op);
 
   //===- Dot.cpp: products and transposition ----------------------------------------------------------------------===//
   mlir::LogicalResult lowerDot(tile::DotOp op);

@@ -137,6 +137,9 @@ FailureOr<FunctionLowering::Chunks> FunctionLowering::elementwise(Row &row, Oper
     return repeat(vector::BroadcastOp::create(b, vector, element));
   }
 
+  if (auto random = dyn_cast<tile::RandomBitsOp>(op)) {
+    return randomBits(random, row.index, row.chunks);
+  }
   SmallVector<Chunks> operands;
   for (Value operand : op->getOperands()) {
     if (!isa<RankedTensorType>(operand.getType())) {
@@ -178,7 +181,8 @@ struct GlobalRow {
   Value start;         ///< address of the row's first element
   Value stride;        ///< elements from column to column
   Value inside;        ///< i1: the row exists; null if that is known
-  Value count;         ///< columns that exist; null if all do
+  Value count;         ///< where the columns that exist end; null if all do
+  Value first;         ///< where they begin; null: at the first
 };
 } // namespace
 
@@ -203,8 +207,12 @@ static GlobalRow resolve(ImplicitLocOpBuilder &b, const IRMapping &scalars, Acce
   }
   if (op.getBounds().back()) {
     Value left = arith::SubIOp::create(b, at(view.getSizes().back()), colStart);
-    left = arith::MaxSIOp::create(b, left, arith::ConstantIndexOp::create(b, 0));
+    Value zero = arith::ConstantIndexOp::create(b, 0);
+    left = arith::MaxSIOp::create(b, left, zero);
     row.count = arith::MinSIOp::create(b, left, arith::ConstantIndexOp::create(b, cols));
+    if (!rank2) {
+      row.first = arith::MaxSIOp::create(b, arith::SubIOp::create(b, zero, colStart), zero);
+    }
   }
   Value offset64 = arith::IndexCastOp::create(b, b.getI64Type(), offset);
   Value base = at(view.getBase());
@@ -220,6 +228,31 @@ static Value tailMask(ImplicitLocOpBuilder &b, int64_t lanes, int64_t valid) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<bool>(bits)));
 }
 
+/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then, and
+/// always then: a row costs far more than its byte.
+Value FunctionLowering::chosen(tile::LoadOp op, Value rowIndex, Value inside) {
+  auto view = op.getWhere().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), rowIndex);
+  Value place = arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0]));
+  place = arith::AddIOp::create(b, place, scalars.lookup(view.getOffset()));
+  auto ask = [&]() -> Value {
+    Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, place), 1);
+    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+  };
+  if (!inside) {
+    return ask();
+  }
+  auto ifInside = scf::IfOp::create(b, TypeRange{b.getI1Type()}, inside, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifInside.thenBlock());
+  scf::YieldOp::create(b, ask());
+  b.setInsertionPointToStart(ifInside.elseBlock());
+  scf::YieldOp::create(b, inside);
+  return ifInside.getResult(0);
+}
+
 FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op) {
   Type element = op.getView().getType().getElementType();
   Type memory = memoryType(element);
@@ -227,6 +260,9 @@ FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op)
   VectorType vector = vectorType(memory);
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(vector));
   GlobalRow global = resolve(b, scalars, op, row.index, memory, row.cols);
+  if (op.getWhere()) {
+    global.inside = chosen(op, row.index, global.inside);
+  }
   // A row of unit stride whose length is known is read as vectors; any other element by element through scratch.
   bool direct = op.getView().getType().getUnit() && !global.count;
   Buffer staging;
@@ -237,7 +273,7 @@ FunctionLowering::Chunks FunctionLowering::loadGlobal(Row &row, tile::LoadOp op)
   auto read = [&]() {
     if (!direct) {
       storeRow(staging, constant(0), Chunks(row.chunks, zero));
-      loop(constant(0), global.count ? global.count : constant(row.cols), 1, {},
+      loop(global.first ? global.first : constant(0), global.count ? global.count : constant(row.cols), 1, {},
            [&](Value col, ValueRange) -> SmallVector<Value> {
              Value from = address(global.start, memory, arith::MulIOp::create(b, col, global.stride));
              Value value = LLVM::LoadOp::create(b, memory, from, bytes);

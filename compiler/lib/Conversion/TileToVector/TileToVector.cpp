@@ -103,9 +103,10 @@ LogicalResult FunctionLowering::run() {
   }
   Operation *foreign = nullptr;
   func.walk([&](Operation *op) {
-    if (isa<tile::LoadOp, tile::StoreOp, tile::LoadScalarOp>(op)) {
-      Value view = op->getOperand(isa<tile::StoreOp>(op) ? 1 : 0);
-      foreign = foreign || view.getDefiningOp<tile::ViewOp>() ? foreign : op;
+    for (Value operand : op->getOperands()) {
+      if (isa<tile::ViewType>(operand.getType()) && !operand.getDefiningOp<tile::ViewOp>()) {
+        foreign = foreign ? foreign : op;
+      }
     }
   });
   if (foreign) {
@@ -162,6 +163,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   }
   if (auto load = dyn_cast<tile::LoadScalarOp>(op)) {
     return lowerLoadScalar(load);
+  }
+  if (auto hull = dyn_cast<tile::HullOp>(op)) {
+    lowerHull(hull);
+    return success();
   }
   if (isa<tile::ProgramOp>(op)) {
     scalars.map(op.getResult(0), arith::IndexCastOp::create(b, b.getIndexType(), program).getResult());

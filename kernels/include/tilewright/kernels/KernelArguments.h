@@ -19,7 +19,8 @@ namespace tilewright::kernels {
 
 enum class KernelKind : uint8_t {
   Forward = 0,  ///< attention forward; programs = batch * heads * ceil(seqlen_q / blockM)
-  RowLimits = 1 ///< packed GLM pairs to one limit a row; programs = batch * ceil(seqlen_q / blockM)
+  RowLimits = 1, ///< packed GLM pairs to one limit a row; programs = batch * ceil(seqlen_q / blockM)
+  RowBounds = 2  ///< documents and padding to an interval a row; programs as of RowLimits
 };
 
 enum class ArgId : uint8_t {
@@ -39,7 +40,20 @@ enum class ArgId : uint8_t {
   AlibiSlopes,  // (batch, heads) float32
   Softcap,      // float32
   WindowOffset, // o - left: the first key of query row i's window is i + this
-  PositionOffset // o of semantics A2, where the causal offset may be another
+  PositionOffset, // o of semantics A2, where the causal offset may be another
+  RowBounds,    // (batch, 2, seqlen_q) int32: first visible and first hidden key column of each row; with KeyPadding
+                // (batch, 3, seqlen_q), then how many keys in between are padding
+  Documents,    // (batch, seqlen_k) int32
+  KeyPadding,   // (batch, seqlen_k) bools as bytes
+  CuSeqlensQ, CuSeqlensK, // (batch + 1) int32
+  SeqUsedK,     // (batch) int32
+  BottomRight,  // 0 or 1: whether an entry's own seqlen_k - seqlen_q is added to the offsets, which lack it then
+  RngState,     // (2) int64: seed, offset; base may be null when RngGiven is 0
+  DropoutSeed, DropoutOffset, // int64, where RngGiven is 0
+  RngGiven,     // 0 or 1
+  DropoutThreshold, // Philox.h
+  DropoutScale, // float32
+  Probs         // (batch, heads, seqlen_q, seqlen_k) of the key's element type
 };
 
 enum class ArgType : uint8_t { Tensor, Int64, Float32 };
@@ -63,12 +77,20 @@ struct ForwardFeatures {
   bool alibi = false;
   bool softcap = false;
   bool windowLeft = false; ///< a row sees nothing from before its window
+  bool rowBounds = false;  ///< of documents and padding; not of RowBounds itself
+  bool documents = false;  ///< RowBounds only
+  bool keyPadding = false;
+  bool varlen = false;     ///< cu_seqlens
+  bool seqUsedK = false;
+  bool dropout = false;
+  bool probs = false;      ///< probabilities are an output
 
   /// Scores are the scaled products, but for what is hidden.
   bool onlyScaled() const {
     const bool added = attnMask != attn::ScoreOperand::None && !attn::isBool(attnMask);
     return bias == attn::ScoreOperand::None && !added && !alibi && !softcap;
   }
+  bool ownLengths() const { return varlen || seqUsedK; }
   bool operator==(const ForwardFeatures &) const = default;
 };
 
@@ -81,11 +103,11 @@ public:
   size_t size() const { return size_; }
 
 private:
-  std::array<ArgId, 24> ids_{};
+  std::array<ArgId, 40> ids_{};
   size_t size_ = 0;
 };
 
-/// `features` matter for Forward only.
+/// Of RowLimits only the lengths' features matter, of RowBounds also documents and keyPadding.
 ArgList kernelArguments(KernelKind kind, const ForwardFeatures &features);
 
 /// Bytes that a score's entry of a bias or mask takes in shared memory on a GPU, which copies blocks of float matrices

@@ -86,8 +86,9 @@ public:
   /// become the view's, `coordinates` (dimension, index) pairs fix the others.
   mlir::Value view(const TensorArg &arg, llvm::ArrayRef<unsigned> dims, mlir::ValueRange sizes,
                    llvm::ArrayRef<std::pair<unsigned, mlir::Value>> coordinates);
+  /// With `where`, a rank-1 view of i8, rows whose element is 0 are 0; there may be such only where `when` (i1) is true.
   mlir::Value load(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
-                   llvm::ArrayRef<int64_t> shape);
+                   llvm::ArrayRef<int64_t> shape, mlir::Value where = {}, mlir::Value when = {});
   /// As load, but elements past a bound may have any value.
   mlir::Value loadAny(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
                       llvm::ArrayRef<int64_t> shape);

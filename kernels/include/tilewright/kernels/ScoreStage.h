@@ -27,13 +27,17 @@ struct ProgramContext {
   mlir::Value firstRow;      ///< its first query row
   mlir::Value lastRow;       ///< its last query row inside the sequence
   mlir::Value finalRow;      ///< the sequence's last query row: seqlen_q - 1
-  mlir::Value seqlenQ, seqlenK;
+  mlir::Value seqlenQ, seqlenK; ///< of this program's batch entry; a program of rows past its end has no keys
   mlir::Value causalOffset;
   mlir::Value windowOffset;  ///< null without a left window edge
+  mlir::Value positionOffset; ///< o of semantics A2; null where no stage asks
   mlir::Value scale;         ///< f32
   TensorArg limits;          ///< break points or row limits, if the mask has them
+  TensorArg rowBounds;       ///< (batch, 2 or 3, seqlen_q) i32: what each row's interval is cut to; may be absent
   bool evenM = false;
 
+  /// Rows may begin to see keys after the first.
+  bool hasStart() const { return windowOffset || rowBounds; }
   bool keysAreRows() const { return shape.orientation == tile::Orientation::KeysByQueries; }
   /// Axis of a score tile along which keys lie: the one that row statistics reduce.
   int64_t keyAxis() const { return keysAreRows() ? 0 : 1; }
@@ -75,8 +79,8 @@ public:
 };
 
 /// A stage whose mask is, for each row, an interval of key columns: up to limit(row), and from 0 or, with a window, its
-/// left edge. There is exactly one in a program. Neither end decreases with the row, so the extremes over a row block are
-/// those of its first and last row.
+/// left edge; cut to the row's bounds, if there are any. There is exactly one in a program. Neither end decreases with the
+/// row, so the extremes over a row block are those of its first and last row.
 class IntervalMask : public ScoreStage {
 public:
   /// First hidden key column of one row (an index inside the sequence), as an index.
@@ -86,20 +90,27 @@ public:
 
   void begin(ProgramContext &context) override;
   mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override;
-  /// First visible key column of one row, as an index: 0, or the window's left edge.
+  /// First visible key column of one row, as an index, and the first hidden one after it (at most; or before it, where
+  /// the row sees nothing).
   IrInt startOf(ProgramContext &context, mlir::Value row);
+  IrInt endOf(ProgramContext &context, mlir::Value row);
   /// Key blocks that this program visits, by the one definition in BlockRanges.h.
   KeyBlockRanges<IrInt> ranges(ProgramContext &context);
 
 private:
-  mlir::Value perQuery_, starts_;
+  /// A bound (0 begins, 1 ends) of one row, as an index.
+  IrInt boundOf(ProgramContext &context, int64_t which, mlir::Value row);
+
+  mlir::Value ends_, starts_;
+  mlir::Value bounds_[2]; ///< views of this batch entry's row bounds
 };
 
 std::unique_ptr<ScoreStage> makeScaleStage();
 std::unique_ptr<ScoreStage> makeSoftcap(mlir::Value cap);
-std::unique_ptr<ScoreStage> makeAlibi(TensorArg slopes, mlir::Value positionOffset);
+std::unique_ptr<ScoreStage> makeAlibi(TensorArg slopes);
 std::unique_ptr<ScoreStage> makeAddedTensor(llvm::StringRef name, TensorArg tensor, attn::ScoreOperand kind);
 std::unique_ptr<ScoreStage> makeBoolMask(TensorArg tensor, attn::ScoreOperand kind);
+std::unique_ptr<ScoreStage> makeKeyPadding(TensorArg tensor);
 std::unique_ptr<IntervalMask> makeSequenceEndMask();
 std::unique_ptr<IntervalMask> makeCausalMask();
 std::unique_ptr<IntervalMask> makeGlmBreakMask();
@@ -112,7 +123,7 @@ struct StageList {
   /// No stage but the scale changes visible scores: L is scale * (q.k).
   bool onlyScaled = true;
 };
-StageList makeStages(const ForwardProgram &program);
+StageList makeStages(ProgramBuilder &builder, const ForwardProgram &program);
 
 } // namespace tilewright::kernels
 

@@ -89,7 +89,9 @@ struct AttentionProblem {
   bool sameLengths() const { return !varlen && !seqUsedK.given; }
   /// The mask of a kernel: a right window edge is the causal mask, so much further on (causalOffset() + windowRight).
   attn::MaskKind kernelMask() const { return windowRight >= 0 ? attn::MaskKind::Causal : mask; }
-  int64_t limitOffset() const { return causalOffset() + (windowRight >= 0 ? windowRight : 0); }
+  /// How much further than a causal row a row sees.
+  int64_t rightSide() const { return windowRight >= 0 ? windowRight : 0; }
+  int64_t limitOffset() const { return causalOffset() + rightSide(); }
   /// o of semantics A2: query row i stands at key position i + o. Only if sameLengths(), or with topLeft.
   int64_t causalOffset() const { return topLeft ? 0 : seqlenK - seqlenQ; }
   bool empty() const { return batch == 0 || heads == 0 || seqlenQ == 0; }
@@ -121,17 +123,18 @@ enum class Purpose : uint8_t {
   Plan,     ///< shapes only; no data pointer is looked at, no GLM value is checked
   BlockMap, ///< as Plan, but the GLM mask's values are read and checked
   Reference, ///< as Run; float64 is allowed
-  CudaReference ///< as Run, on a CUDA device; out is float32
+  CudaReference ///< as Run, on a CUDA device; out and probs are float32
 };
 
 /// All tensors lie on one device. On CUDA the numbers of a GLM mask are not read, so they are not checked: kernels
 /// clamp them to [0, seqlen_k] (semantics A4). For Purpose::BlockMap, which reads them, the mask lies on the CPU even
-/// where the other tensors do not. Purpose::Reference takes CPU tensors only,
+/// where the other tensors do not, and so do the other tensors whose
+/// numbers say which blocks there are. Purpose::Reference takes CPU tensors only,
 /// Purpose::CudaReference tensors of a CUDA device only.
 ///
 /// Checks everything (semantics A1 to A4, A6, A8, A9, A11) before anything is compiled or written. Throws Error with
 /// TW_INVALID_ARGUMENT or TW_UNSUPPORTED; the message names the argument, what it is and what is allowed. A feature
-/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the reference, after
+/// that no kernel of the device serves (SupportMatrix.h) is TW_UNSUPPORTED for every purpose but the references, after
 /// all other checks.
 ///
 /// GLM values: a break point lies in [0, seqlen_k]. A pair is unused, (-1, -1), or both its numbers lie in

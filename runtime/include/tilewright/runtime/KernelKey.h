@@ -45,10 +45,12 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 ///   (target=sm_80:ptx for kPtxOnly)
 /// A feature that the problem has stands between align and schedule, one that it has not does not appear:
 ///   bias=vector|matrix|vector_f32|matrix_f32:ALIGN attnMask=(as bias, or vector_bool|matrix_bool):ALIGN alibi=1
-///   softcap=1 windowLeft=1
+///   softcap=1 windowLeft=1 rowBounds=1 keyPadding=ALIGN varlen=1 seqUsedK=1 dropout=1 probs=1
 ///   row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:64x64:8x2 build=0123456789abcdef
+///   row_bounds target=cpu:x86-64-v4 evenM=1 documents=1 schedule=kq:64x64:8x2 build=0123456789abcdef
+/// (both may have varlen and seqUsedK, row_bounds has documents, keyPadding=1 or both)
 /// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
-/// (`normalize`); of the schedule, row_limits depends on blockM only and prints the rest at its default.
+/// (`normalize`); of the schedule, row_limits and row_bounds depend on blockM only and print the rest at its default.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
   uint16_t sm = 0; ///< 0: the CPU target. Else the SM that sm_80-family code is assembled for, or kPtxOnly
@@ -58,8 +60,8 @@ struct KernelKey {
   uint16_t headDim = 0;  ///< 1..256
   uint16_t headDimV = 0; ///< 1..256
   bool evenM = false;    ///< seqlen_q is a multiple of schedule.blockM
-  bool evenN = false;    ///< seqlen_k is a multiple of schedule.blockN; false for every mask but none, and with a window, where the
-                         ///< mask's own limit already ends the last block and the code is the same
+  bool evenN = false;    ///< seqlen_k is a multiple of schedule.blockN; false for every mask but none, and with a window, row
+                         ///< bounds or lengths of entries' own, where the mask's own limit already ends the last block and the code is the same
   bool evenD = false;    ///< both head dims are multiples of the target's vector lanes, or of 16 on a GPU
                          ///< (follows from them)
   attn::ScoreOperand bias = attn::ScoreOperand::None;     ///< no bool kind; of float32 q, no _f32 kind either
@@ -70,13 +72,24 @@ struct KernelKey {
   bool alibi = false;
   bool softcap = false;
   bool windowLeft = false; ///< a window with a left edge; a right one is the causal mask, further on
+  bool rowBounds = false;  ///< forward: documents or key padding, as a table of intervals
+  bool documents = false;  ///< row_bounds only
+  bool keyPadding = false;
+  attn::AlignClass keyPaddingAlign = attn::AlignClass::Bytes2; ///< forward: a2, or strided
+  bool varlen = false;     ///< cu_seqlens
+  bool seqUsedK = false;
+  bool dropout = false;
+  bool probs = false;
   std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided.
                                              ///< On a GPU what every row is aligned to: 2, 4, 8 or 16, or strided
-  kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits only blockM, and warps, count: the
+  kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits and row_bounds only blockM, and warps, count: the
                               ///< rest is what a default Schedule has
 
   bool operator==(const KernelKey &) const = default;
-  kernels::ForwardFeatures features() const { return {mask, bias, attnMask, alibi, softcap, windowLeft}; }
+  kernels::ForwardFeatures features() const {
+    return {mask, bias, attnMask, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, varlen, seqUsedK,
+            dropout, probs};
+  }
 
   /// Clears what the kernel kind or the target does not depend on. Every key is made through this.
   void normalize();

@@ -17,7 +17,7 @@
 namespace tilewright::runtime {
 
 /// More than the longest argument list of KernelArguments.h needs (a test holds them together).
-inline constexpr size_t kMaxSlots = 56;
+inline constexpr size_t kMaxSlots = 80;
 
 struct Step {
   KernelKey key;
@@ -28,9 +28,11 @@ struct Step {
 
 struct Plan {
   size_t stepCount = 0; ///< 0: nothing to compute
-  std::array<Step, 2> steps;
-  /// Bytes that the caller provides to bindPlan, 64-byte aligned: packed GLM's row limits, int32 (batch, seqlen_q).
+  std::array<Step, 3> steps;
+  /// Bytes that the caller provides to bindPlan, 64-byte aligned: packed GLM's row limits, int32 (batch, seqlen_q), and
+  /// the row bounds of documents and key padding, int32 (batch, 2, seqlen_q), (batch, 3, seqlen_q) with padding.
   size_t workspaceBytes = 0;
+  size_t rowBoundsAt = 0; ///< where the row bounds begin in it
 
   std::span<Step> list() { return {steps.data(), stepCount}; }
   std::span<const Step> list() const { return {steps.data(), stepCount}; }

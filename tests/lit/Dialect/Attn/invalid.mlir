@@ -182,7 +182,7 @@ func.func @tensor_rank(%t: !attn.tensor<5 x f32, a4>)
 
 // -----
 
-// expected-error @+1 {{expected element type f32, f16, bf16, i32 or i8, got 'f64'}}
+// expected-error @+1 {{expected element type f32, f16, bf16, i64, i32 or i8, got 'f64'}}
 func.func @tensor_element_type(%t: !attn.tensor<4 x f64, a4>)
 
 // -----

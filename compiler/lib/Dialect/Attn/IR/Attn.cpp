@@ -40,8 +40,8 @@ LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnost
     return emitError() << "expected a rank within 1..4, got " << rank;
   }
   if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16() && !elementType.isInteger(32) &&
-      !elementType.isInteger(8)) {
-    return emitError() << "expected element type f32, f16, bf16, i32 or i8, got " << elementType;
+      !elementType.isInteger(8) && !elementType.isInteger(64)) {
+    return emitError() << "expected element type f32, f16, bf16, i64, i32 or i8, got " << elementType;
   }
   return success();
 }
@@ -49,6 +49,41 @@ LogicalResult tilewright::attn::TensorType::verify(function_ref<InFlightDiagnost
 static LogicalResult checkHeadDim(ForwardOp op, StringRef name, int64_t value) {
   if (value < 1 || value > 256) {
     return op.emitOpError("attn.forward-C1: expected ") << name << " within 1..256, got " << value;
+  }
+  return success();
+}
+
+/// `tensor`, if it is given, has this rank and element type.
+static LogicalResult checkTensor(Operation *op, StringRef constraint, StringRef name, Value tensor, unsigned rank,
+                                 Type element) {
+  if (!tensor) {
+    return success();
+  }
+  auto type = cast<attn::TensorType>(tensor.getType());
+  if (type.getRank() != rank || type.getElementType() != element) {
+    return op->emitOpError(constraint) << ": expected " << name << " of rank " << rank << " and element type "
+                                       << element << ", got " << type;
+  }
+  return success();
+}
+
+/// Batch entries with lengths of their own.
+template <typename OpT> static LogicalResult checkSequences(OpT op, StringRef constraint) {
+  Type i32 = IntegerType::get(op.getContext(), 32);
+  if (failed(checkTensor(op, constraint, "cu_seqlens_q", op.getCuSeqlensQ(), 1, i32)) ||
+      failed(checkTensor(op, constraint, "cu_seqlens_k", op.getCuSeqlensK(), 1, i32)) ||
+      failed(checkTensor(op, constraint, "used", op.getSeqUsedK(), 1, i32))) {
+    return failure();
+  }
+  if (static_cast<bool>(op.getCuSeqlensQ()) != static_cast<bool>(op.getCuSeqlensK())) {
+    return op.emitOpError(constraint) << ": expected both cu_seqlens or neither";
+  }
+  const bool own = op.getCuSeqlensQ() || op.getSeqUsedK();
+  if (own != static_cast<bool>(op.getBottomRight())) {
+    return op.emitOpError(constraint) << ": expected bottom_right exactly with cu_seqlens or used";
+  }
+  if (op.getCuSeqlensQ() && op.getEvenM()) {
+    return op.emitOpError(constraint) << ": expected no even_m with cu_seqlens";
   }
   return success();
 }
@@ -127,7 +162,44 @@ LogicalResult ForwardOp::verify() {
              << type;
     }
   }
+  Type i32 = IntegerType::get(getContext(), 32), i8 = IntegerType::get(getContext(), 8);
+  if (failed(checkTensor(*this, "attn.forward-C8", "row_bounds", getRowBounds(), 3, i32)) ||
+      failed(checkTensor(*this, "attn.forward-C8", "key_padding", getKeyPadding(), 2, i8))) {
+    return failure();
+  }
+  if (getKeyPadding() && !getRowBounds()) {
+    return emitOpError("attn.forward-C8: expected row_bounds with key_padding");
+  }
+  if (failed(checkSequences(*this, "attn.forward-C9"))) {
+    return failure();
+  }
+  if (getBottomRight() && getEvenN()) {
+    return emitOpError("attn.forward-C9: expected no even_n where lengths are the entries' own");
+  }
+  if (failed(checkTensor(*this, "attn.forward-C10", "the state", getRngState(), 1, IntegerType::get(getContext(), 64))) ||
+      failed(checkTensor(*this, "attn.forward-C10", "probs", getProbs(), 4, element))) {
+    return failure();
+  }
+  const size_t numbers = getRngState() ? 4 : 0;
+  if (getDropoutNumbers().size() != numbers || static_cast<bool>(getKeepScale()) != static_cast<bool>(getRngState())) {
+    return emitOpError("attn.forward-C10: expected ")
+           << numbers << " numbers of dropout" << (numbers ? " and a scale" : "") << ", got "
+           << getDropoutNumbers().size();
+  }
   return success();
+}
+
+LogicalResult RowBoundsOp::verify() {
+  Type i32 = IntegerType::get(getContext(), 32), i8 = IntegerType::get(getContext(), 8);
+  if (failed(checkTensor(*this, "attn.row_bounds-C1", "bounds", getBounds(), 3, i32)) ||
+      failed(checkTensor(*this, "attn.row_bounds-C1", "documents", getDocuments(), 2, i32)) ||
+      failed(checkTensor(*this, "attn.row_bounds-C1", "key_padding", getKeyPadding(), 2, i8))) {
+    return failure();
+  }
+  if (!getDocuments() && !getKeyPadding()) {
+    return emitOpError("attn.row_bounds-C1: expected documents or key_padding");
+  }
+  return checkSequences(*this, "attn.row_bounds-C2");
 }
 
 LogicalResult RowLimitsOp::verify() {
@@ -139,5 +211,5 @@ LogicalResult RowLimitsOp::verify() {
   if (limits.getRank() != 2 || !limits.getElementType().isInteger(32)) {
     return emitOpError("attn.row_limits-C1: expected limits of rank 2 and element type i32, got ") << limits;
   }
-  return success();
+  return checkSequences(*this, "attn.row_limits-C2");
 }

@@ -47,9 +47,42 @@ static LogicalResult verifyAccess(Operation *op, StringRef constraint, ViewType 
   return success();
 }
 
+static bool choosesRows(ViewType view) { return view.getRank() == 1 && view.getElementType().isInteger(8); }
+
 LogicalResult LoadOp::verify() {
-  return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(),
-                      cast<RankedTensorType>(getTile().getType()));
+  auto tile = cast<RankedTensorType>(getTile().getType());
+  if (static_cast<bool>(getWhere()) != static_cast<bool>(getWhen())) {
+    return emitOpError("tile.load-C2: expected both `where` and `when` or neither");
+  }
+  if (Value where = getWhere(); where && (!choosesRows(cast<ViewType>(where.getType())) || tile.getRank() != 2)) {
+    return emitOpError("tile.load-C2: expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got ")
+           << tile << " and " << where.getType();
+  }
+  return verifyAccess(*this, "tile.load-C1", getView().getType(), getIndices().size(), getBounds(), tile);
+}
+
+LogicalResult ClearRowsOp::verify() {
+  if (!choosesRows(getView().getType()) || getBuffer().getType().getStages() != 1) {
+    return emitOpError("tile.clear_rows-C1: expected a rank-1 view of i8 and one buffer, got ")
+           << getView().getType() << " and " << getBuffer().getType();
+  }
+  return success();
+}
+
+LogicalResult HullOp::verify() {
+  ViewType view = getView().getType();
+  if (!choosesRows(view)) {
+    return emitOpError("tile.hull-C1: expected a rank-1 view of i8, got ") << view;
+  }
+  return success();
+}
+
+LogicalResult RandomBitsOp::verify() {
+  auto tile = cast<RankedTensorType>(getResult().getType());
+  if (tile.getRank() != 2) {
+    return emitOpError("tile.random_bits-C1: expected a tile of rank 2, got ") << tile;
+  }
+  return success();
 }
 
 LogicalResult StoreOp::verify() {
@@ -188,7 +221,7 @@ ArrayRef<int64_t> tile::rowwiseShape(Operation *op) {
   if (auto store = dyn_cast<StoreOp>(op)) {
     return cast<RankedTensorType>(store.getTile().getType()).getShape();
   }
-  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp>(op);
+  bool elementwise = op->hasTrait<OpTrait::Elementwise>() || isa<LoadOp, RandomBitsOp>(op);
   if (!elementwise || op->getNumResults() != 1) {
     return {};
   }

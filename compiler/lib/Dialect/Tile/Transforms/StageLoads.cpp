@@ -92,7 +92,7 @@ public:
     }
     Block &entry = func.getBody().front();
     SmallVector<LoadOp> ahead = stagedLoads(entry);
-    SmallVector<Chain> chains = findChains(entry);
+    chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
         if (failed(checkBody(loop))) {
@@ -105,6 +105,7 @@ public:
     }
     for (Chain &chain : chains) {
       stageChain(chain);
+      freeBuffers.append(chain.buffers);
     }
     stageStores(entry);
     return staged;
@@ -139,8 +140,30 @@ private:
     return AllocSharedOp::create(b, shared);
   }
 
+  /// A chain's buffer: one of an earlier chain's, which is done with it, if one fits.
+  Value chainBuffer(LoadOp load) {
+    auto type = cast<RankedTensorType>(load.getTile().getType());
+    for (Value buffer : freeBuffers) {
+      auto shared = cast<SharedType>(buffer.getType());
+      if (shared.getRows() == type.getDimSize(0) && shared.getCols() == type.getDimSize(1) &&
+          shared.getElementType() == type.getElementType()) {
+        llvm::erase(freeBuffers, buffer);
+        return buffer;
+      }
+    }
+    return makeBuffer(load, stages);
+  }
+
   /// Products read the buffer themselves; others, what is read from it where the load stood.
   void replaceByBuffer(LoadOp load, Value buffer) {
+    if (load.getWhere()) {
+      // Right before the first product that reads it, when the copy has arrived.
+      Operation *reader = *llvm::min_element(
+          load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(reader);
+      ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
+    }
     if (!feedsDots(load)) {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(load);
@@ -156,7 +179,7 @@ private:
     Value buffer = makeBuffer(load);
     outsideBuffers.push_back(buffer);
     b.setInsertionPoint(load);
-    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBoundsAttr(), buffer);
+    AsyncLoadOp::create(b, load.getView(), load.getIndices(), load.getBounds(), buffer);
     replaceByBuffer(load, buffer);
   }
 
@@ -230,10 +253,13 @@ private:
     scf::ForOp first = chain.loops.front(), last = chain.loops.back();
     Value begin = first.getLowerBound(), end = last.getUpperBound();
     SmallVector<LoadOp> firstLoads = stagedLoads(*first.getBody());
-    for (LoadOp load : firstLoads) {
-      chain.buffers.push_back(makeBuffer(load, stages));
-    }
     b.setInsertionPoint(first);
+    for (LoadOp load : firstLoads) {
+      chain.buffers.push_back(chainBuffer(load));
+    }
+    if (&chain != &chains.front()) {
+      awaitAll(); // the chain before may still be read, by threads that are behind
+    }
     if (stages > 1) {
       // The first blocks' copies, a group a block: a group may be empty, but their number is what waits count.
       for (int64_t stage = 0; stage + 1 < stages; ++stage) {
@@ -329,6 +355,8 @@ private:
   func::FuncOp func;
   int64_t stages;
   ImplicitLocOpBuilder b;
+  SmallVector<Chain> chains;
+  SmallVector<Value> freeBuffers;    ///< of chains that are done
   SmallVector<Value> outsideBuffers; ///< of loads ahead of the loops
   unsigned staged = 0;
 };

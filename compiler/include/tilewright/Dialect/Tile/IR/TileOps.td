@@ -80,22 +80,29 @@ def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
-def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>]> {
+def Tile_LoadOp : Tile_Op<"load", [MemoryEffects<[MemRead]>, AttrSizedOperandSegments]> {
   let summary = "load a tile from a view";
   let description = [{
     Element (i, j) of the tile is element (indices[0] + i, indices[1] + j) of the view. In a dimension whose `bounds` is
-    true, elements before the view's first (of rows only) and at or past its size are not read and become 0, or, with `any_past_end`, any value; where it is
-    false the caller vouches that none is.
+    true, elements before the view's first (of the first dimension only) and at or past its size are not read and become
+    0, or, with `any_past_end`, any value; where it is false the caller vouches that none is. With `where`, rows whose
+    element of that view, at the same row index, is 0 become 0; where `when` is false the caller vouches that there are
+    none, so a target need not look.
 
     Constraints
     - `tile.load-C1`: one index and one bound a dimension; the tile's rank and element type are the view's.
+    - `tile.load-C2`: `where` is a rank-1 view of i8, comes with `when`, and the tile has rank 2.
 
     Example: `%t = tile.load %v[%row, %zero] bounds [true, false] : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>`
   }];
-  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices,
+                       Optional<Tile_ViewType>:$where, Optional<I1>:$when, DenseBoolArrayAttr:$bounds,
                        UnitAttr:$any_past_end);
   let results = (outs Tile_Tile:$tile);
-  let assemblyFormat = "$view `[` $indices `]` `bounds` $bounds attr-dict `:` type($view) `->` type($tile)";
+  let assemblyFormat = [{
+    $view `[` $indices `]` `bounds` $bounds (`where` $where^ `when` $when `:` type($where))? attr-dict
+    `:` type($view) `->` type($tile)
+  }];
   let hasVerifier = 1;
 }
 
@@ -134,6 +141,23 @@ def Tile_LoadScalarOp : Tile_Op<"load_scalar", [MemoryEffects<[MemRead]>]> {
   let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Variadic<Index>:$indices);
   let results = (outs AnyType:$value);
   let assemblyFormat = "$view `[` $indices `]` attr-dict `:` type($view) `->` type($value)";
+  let hasVerifier = 1;
+}
+
+def Tile_HullOp : Tile_Op<"hull", [MemoryEffects<[MemRead]>]> {
+  let summary = "where the elements of a view that are not 0 begin and end";
+  let description = [{
+    `first` is the index of the first element that is not 0, and `end` one more than that of the last; both are 0 if all
+    are. `holes` is how many elements between them are 0.
+
+    Constraints
+    - `tile.hull-C1`: the view has rank 1 and elements of i8.
+
+    Example: `%first, %end, %holes = tile.hull %v : !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view);
+  let results = (outs Index:$first, Index:$end, Index:$holes);
+  let assemblyFormat = "$view attr-dict `:` type($view)";
   let hasVerifier = 1;
 }
 
@@ -298,6 +322,28 @@ def Tile_IndexOp : Tile_Op<"index", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Tile_RandomBitsOp : Tile_Op<"random_bits", [Pure]> {
+  let summary = "32 random bits an element, from its position";
+  let description = [{
+    Element (i, j) is drawn for row `row + i` and column `col + j`, or, with `transposed`, for row `row + j` and column
+    `col + i`: its word of the Philox call that `kernels/Philox.h` (dropoutWords) says, with the
+    key's two words, and `head` and `offset` as the last two of the counter. It depends on nothing else, so every
+    schedule and target draws the same.
+
+    Constraints
+    - `tile.random_bits-C1`: the tile has rank 2.
+
+    Example: `%r = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) : tensor<64x32xi32>`
+  }];
+  let arguments = (ins I32:$row, I32:$col, I32:$head, I32:$offset, I32:$key0, I32:$key1, UnitAttr:$transposed);
+  let results = (outs Tile_I32Tile:$result);
+  let assemblyFormat = [{
+    `[` $row `,` $col `]` `counter` `(` $head `,` $offset `)` `key` `(` $key0 `,` $key1 `)` (`transposed` $transposed^)?
+    attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 class Tile_UnaryOp<string mnemonic> : Tile_Op<mnemonic, [Pure, Elementwise, SameOperandsAndResultType]> {
   let arguments = (ins Tile_F32Tile:$source);
   let results = (outs Tile_F32Tile:$result);
@@ -382,6 +428,25 @@ def Tile_LoadSharedOp : Tile_Op<"load_shared", [MemoryEffects<[MemRead]>]> {
   let arguments = (ins Tile_SharedType:$buffer);
   let results = (outs Tile_Tile:$tile);
   let assemblyFormat = "$buffer attr-dict `:` type($buffer) `->` type($tile)";
+  let hasVerifier = 1;
+}
+
+def Tile_ClearRowsOp : Tile_Op<"clear_rows", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "set rows of a buffer to 0";
+  let description = [{
+    Where `when` is true, rows of the buffer whose element of the view, which counts from `index`, is 0 become 0, and all
+    threads see that afterwards; rows before the view's first element and past its last stay as they are. The buffer
+    holds what was copied, and no copy writes to it.
+
+    Constraints
+    - `tile.clear_rows-C1`: the view has rank 1 and elements of i8; the buffer is one, not a ring.
+
+    Example: `tile.clear_rows %buffer where %v[%row] when %holes : !tile.shared<64 x 128 x bf16>, !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Tile_SharedType:$buffer, Arg<Tile_ViewType, "", [MemRead]>:$view, Index:$index, I1:$when);
+  let assemblyFormat = [{
+    $buffer `where` $view `[` $index `]` `when` $when attr-dict `:` type($buffer) `,` type($view)
+  }];
   let hasVerifier = 1;
 }
 

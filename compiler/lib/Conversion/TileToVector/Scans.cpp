@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is neither arithmetic on elements nor a product: random bits, and where a view's elements begin and end.
+#include "../PhiloxEmitter.h"
+#include "Lowering.h"
+
+using namespace mlir;
+using namespace tilewright;
+using namespace tilewright::tile2vec;
+
+/// Each lane makes its own Philox call and takes one of the four words: the other three belong to rows and columns 8
+/// away, which are other iterations.
+FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Value rowIndex, int64_t count) {
+  VectorType type = vectorType(b.getI32Type());
+  auto repeat = [&](Value value) -> Value { return vector::BroadcastOp::create(b, type, value); };
+  auto at = [&](Value old) { return repeat(scalars.lookup(old)); };
+  PhiloxEmitter philox(b, at(op.getKey0()), at(op.getKey1()));
+  Value rowNumber = arith::IndexCastOp::create(b, b.getI32Type(), rowIndex);
+  Value first = at(op.getRow()), second = at(op.getCol());
+  Value head = at(op.getHead()), offset = at(op.getOffset());
+  Value &down = op.getTransposed() ? second : first;
+  down = arith::AddIOp::create(b, down, repeat(rowNumber));
+  Chunks chunks;
+  for (int64_t i = 0; i < count; ++i) {
+    SmallVector<int32_t> steps;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      steps.push_back(static_cast<int32_t>(i * lanes + lane));
+    }
+    Value iota = arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(steps)));
+    Value row = first, col = second;
+    Value &across = op.getTransposed() ? row : col;
+    across = arith::AddIOp::create(b, across, iota);
+    PhiloxEmitter::Words words = philox({philox.group(row), philox.group(col), head, offset});
+    Value rowHalf = philox.half(row), colHalf = philox.half(col);
+    Value upper = arith::SelectOp::create(b, colHalf, words[1], words[0]);
+    Value lower = arith::SelectOp::create(b, colHalf, words[3], words[2]);
+    chunks.push_back(arith::SelectOp::create(b, rowHalf, lower, upper));
+  }
+  return chunks;
+}
+
+void FunctionLowering::lowerHull(tile::HullOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  SmallVector<Value> hull =
+      loop(constant(0), scalars.lookup(view.getSizes()[0]), 1, {constant(0), constant(0), constant(0)},
+           [&](Value number, ValueRange carried) -> SmallVector<Value> {
+             Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
+             offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+             Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, offset), 1);
+             Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+             Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+             Value none = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, carried[1], constant(0));
+             Value isFirst = arith::AndIOp::create(b, given, none);
+             Value next = arith::AddIOp::create(b, number, constant(1));
+             Value one = arith::SelectOp::create(b, given, constant(1), constant(0));
+             return {arith::SelectOp::create(b, isFirst, number, carried[0]),
+                     arith::SelectOp::create(b, given, next, carried[1]),
+                     arith::AddIOp::create(b, carried[2], one)};
+           });
+  scalars.map(op.getFirst(), hull[0]);
+  scalars.map(op.getEnd(), hull[1]);
+  Value length = arith::SubIOp::create(b, hull[1], hull[0]);
+  scalars.map(op.getHoles(), arith::SubIOp::create(b, length, hull[2]).getResult());
+}

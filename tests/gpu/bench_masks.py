@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rates of masks, varlen batches and dropout on a CUDA device, by visible pair, and what preparing a mask costs.
+
+    python tests/gpu/bench_masks.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
+
+Random bfloat16 inputs, 4 sequences and 16 heads, timed as in bench_forward.py. The rate of a mask is 4 * head_dim
+operations for every pair that it shows by the time; the last column of each is its rate by that of the same problem
+without the mask (causal, if the mask is), which is computed with all that it shows.
+"""
+import argparse
+import datetime
+import sys
+
+import torch
+import torch.nn.functional as F
+from bench_forward import inputs, milliseconds
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import tilewright
+
+BATCH, HEADS = 4, 16
+
+
+def pairs_of(s: int, causal: bool) -> int:
+    return s * (s + 1) // 2 if causal else s * s
+
+
+def padded(s: int) -> tuple:
+    """A quarter of the keys is padding: before, behind and a hole in between."""
+    real = torch.ones(BATCH, s, dtype=torch.bool, device="cuda")
+    real[:, : s // 16] = real[:, -s // 8 :] = False
+    real[:, s // 2 : s // 2 + s // 16] = False
+    return dict(key_padding_mask=real), s * int(real[0].sum())
+
+
+def suffix(s: int) -> tuple:
+    real = torch.ones(BATCH, s, dtype=torch.bool, device="cuda")
+    real[:, -s // 4 :] = False
+    return dict(key_padding_mask=real), s * (s - s // 4)
+
+
+def documents(s: int, causal: bool) -> tuple:
+    """Eight of unequal lengths."""
+    ends = [round(s * share) for share in (0.05, 0.2, 0.27, 0.5, 0.58, 0.75, 0.9, 1.0)]
+    ids = torch.zeros(BATCH, s, dtype=torch.int32, device="cuda")
+    pairs = begin = 0
+    for number, end in enumerate(ends):
+        ids[:, begin:end] = number
+        pairs += pairs_of(end - begin, causal)
+        begin = end
+    return dict(document_ids=ids, causal=causal), pairs
+
+
+def window(s: int, left: int, right: int) -> tuple:
+    rows = torch.arange(s)
+    shown = (rows + right).clamp(max=s - 1) - (rows - left).clamp(min=0) + 1
+    return dict(window_size=(left, right), causal=right == 0), int(shown.sum())
+
+
+def varlen(q, k, v, s: int) -> tuple:
+    """The same tokens in 12 sequences of unequal lengths."""
+    total = BATCH * s
+    ends = [0] + [round(total * n * (n + 1) / 156) for n in range(1, 13)]
+    cu = torch.tensor(ends, dtype=torch.int32, device="cuda")
+    longest = max(b - a for a, b in zip(ends, ends[1:]))
+    flat = [x.reshape(total, HEADS, -1) for x in (q, k, v)]
+    pairs = sum((b - a) ** 2 for a, b in zip(ends, ends[1:]))
+    return lambda: tilewright.flash_attn_varlen_func(*flat, cu, cu, longest, longest), pairs / BATCH
+
+
+def masks(head_dims: list, seqlens: list, repeats: int) -> None:
+    print("| d | s | dense | causal | suffix padding | padding with holes | documents | documents, causal | "
+          "window s/4, causal | window s/8, s/8 | varlen |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for d in head_dims:
+        for s in seqlens:
+            q, k, v = inputs(BATCH, s, HEADS, d)
+            work = 4 * BATCH * HEADS * d / 1e9
+
+            def rate(arguments, pairs):
+                return work * pairs / milliseconds(lambda: tilewright.flash_attn_func(q, k, v, **arguments), repeats)
+
+            base = {causal: rate(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)}
+            cells = []
+            for arguments, pairs in (suffix(s), padded(s), documents(s, False), documents(s, True),
+                                     window(s, s // 4, 0), window(s, s // 8, s // 8)):
+                cells.append(rate(arguments, pairs) / base[arguments.get("causal", False)])
+            call, pairs = varlen(q, k, v, s)
+            cells.append(work * pairs / milliseconds(call, repeats) / base[False])
+            print(f"| {d} | {s} | {base[False]:.0f} | {base[True]:.0f} | "
+                  + " | ".join(f"{cell:.2f}" for cell in cells) + " |", flush=True)
+
+
+def dropout(head_dims: list, seqlens: list, repeats: int) -> None:
+    print("\n| d | s | mask | FlashAttention-2, p 0 | p 0.1 | Tilewright, p 0 | p 0.1 | ratio at 0.1 |")
+    print("|--:|--:|---|--:|--:|--:|--:|--:|")
+    for d in head_dims:
+        for s in seqlens:
+            q, k, v = inputs(BATCH, s, HEADS, d)
+            turned = [x.transpose(1, 2) for x in (q, k, v)]
+            for causal in (False, True):
+                work = 4 * BATCH * HEADS * d * pairs_of(s, causal) / 1e9
+                rates = []
+                for p in (0.0, 0.1):
+                    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                        rates.append(work / milliseconds(
+                            lambda: F.scaled_dot_product_attention(*turned, is_causal=causal, dropout_p=p), repeats))
+                for p in (0.0, 0.1):
+                    rates.append(work / milliseconds(
+                        lambda: tilewright.flash_attn_func(q, k, v, causal=causal, dropout_p=p, rng=(1, 2)), repeats))
+                print(f"| {d} | {s} | {'causal' if causal else 'dense'} | " + " | ".join(f"{r:.0f}" for r in rates)
+                      + f" | {rates[3] / rates[1]:.2f} |", flush=True)
+
+
+def preparation(head_dims: list, s: int) -> None:
+    """Device times of each call's kernels, by the profiler."""
+    print(f"\n| d | mask, s {s} | preparation, us | forward, us | share |")
+    print("|--:|---|--:|--:|--:|")
+    starts = torch.arange(8) * (s // 8)
+    pairs = torch.stack([starts, starts + s // 16]).int()[None].repeat(BATCH, 1, 1).cuda().contiguous()
+    cases = {
+        "packed GLM, 8 pairs": dict(causal=True, glm_mask=pairs),
+        "documents": documents(s, False)[0],
+        "documents, causal": documents(s, True)[0],
+        "padding with holes": padded(s)[0],
+    }
+    for d in head_dims:
+        q, k, v = inputs(BATCH, s, HEADS, d)
+        for name, arguments in cases.items():
+            for _ in range(2):
+                tilewright.flash_attn_func(q, k, v, **arguments)
+            torch.cuda.synchronize()
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+                for _ in range(5):
+                    tilewright.flash_attn_func(q, k, v, **arguments)
+                torch.cuda.synchronize()
+            times = {event.key: event.device_time for event in profile.key_averages() if event.key.startswith("attn_")}
+            forward = times.pop("attn_forward")
+            share = sum(times.values()) / forward
+            print(f"| {d} | {name} | {sum(times.values()):.1f} | {forward:.0f} | {100 * share:.2f} % |", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
+    parser.add_argument("--seqlen", type=int, nargs="+", default=[2048, 4096, 8192], help="default: 2048 4096 8192")
+    parser.add_argument("--repeats", type=int, default=10, help="timed calls of each; default: 10")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("skipped: torch sees no CUDA device", file=sys.stderr)
+        return 0
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, tilewright {tilewright.__version__}, "
+          f"{datetime.date.today()}\n")
+    with torch.no_grad():
+        masks(options.head_dim, options.seqlen, options.repeats)
+        dropout(options.head_dim, options.seqlen, options.repeats)
+        preparation(options.head_dim, 8192)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
