@@ -267,9 +267,10 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
     return *options.schedule;
   }
   if (gpu) {
+    const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
+                        problem.keyPadding.given;
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window() ||
-                                          problem.documents.given || problem.keyPadding.given,
+                                      static_cast<unsigned>(problem.headDimV), masked,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask),
                                       sharedBytesOf(problem.bias) + sharedBytesOf(problem.attnMask));
   }

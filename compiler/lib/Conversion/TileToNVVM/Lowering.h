@@ -30,7 +30,8 @@ struct Fragment {
 /// Swizzle: let 2^t, at most 8, be the largest power of two that divides the 16-byte units of a row. Unit x of row r lies
 /// at unit x ^ f(r) of that row, with f(r) = (r mod 8) / 2^(3 - t). ldmatrix reads one unit of eight consecutive rows at
 /// once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all. Of
-/// elements of 4 bytes half a warp reads pairs of units of four consecutive rows at once: f(r) = 2 ((r mod 4) / 2^(3 - t)).
+/// elements of 4 bytes half a warp reads pairs of units of four consecutive rows at once: f(r) is
+/// 2 ((r mod 4) / 2^(3 - t)).
 struct SharedBuffer {
   int64_t offset = 0;
   int64_t rows = 0, cols = 0;

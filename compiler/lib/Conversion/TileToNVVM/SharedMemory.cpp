@@ -123,8 +123,8 @@ void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
 }
 
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
-/// last column, or past the view's end, is filled with zeros by copying fewer bytes than the chunk has. (compute-sanitizer
-/// counts the whole chunk all the same, and reports one that an allocation ends within.)
+/// last column, or past the view's end, is filled with zeros by copying fewer bytes than the chunk has.
+/// (compute-sanitizer counts the whole chunk all the same, and reports one that an allocation ends within.)
 ///
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not

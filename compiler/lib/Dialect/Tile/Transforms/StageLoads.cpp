@@ -28,7 +28,7 @@ bool feedsDots(LoadOp load) {
          llvm::all_of(load->getUsers(), [](Operation *user) { return isa<DotOp>(user); });
 }
 
-/// Whether `value`, in the body of `loop`, follows from the loop's number: then it can be computed for another iteration.
+/// Whether `value`, in the body of `loop`, follows from the loop's number: it can be computed for another iteration.
 bool canRecompute(Value value, scf::ForOp loop) {
   if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
     return true;
@@ -38,8 +38,8 @@ bool canRecompute(Value value, scf::ForOp loop) {
          llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
 }
 
-/// A matrix that joins the scores of the products which read `first`: floats, in rows that cp.async can copy. A row that
-/// serves for all (stride 0) is read where it lies: copies would repeat it in shared memory.
+/// A matrix that joins the scores of the products which read `first`: floats, in rows that cp.async can copy. A row
+/// that serves for all (stride 0) is read where it lies: copies would repeat it in shared memory.
 bool joinsScores(LoadOp load, LoadOp first) {
   auto loop = dyn_cast<scf::ForOp>(load->getParentOp());
   auto tile = cast<RankedTensorType>(load.getTile().getType());
