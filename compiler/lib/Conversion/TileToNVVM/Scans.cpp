@@ -97,3 +97,36 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   scalars.map(op.getHoles(), toIndex(holes));
   return success();
 }
+
+/// Every warp asks for itself: its lanes look at an element each, several times over, and vote.
+void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  const auto count = static_cast<int64_t>(op.getCount());
+  Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
+  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), all;
+  for (int64_t start = 0; start < count; start += 32) {
+    Value number = arith::AddIOp::create(b, toIndex(lane), index(start));
+    Value place = arith::AddIOp::create(b, first, number);
+    // Unsigned: what lies before the view is outside of it too.
+    Value asked = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, place, size);
+    if (start + 32 > count) {
+      Value counted = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, index(count));
+      asked = arith::AndIOp::create(b, asked, counted);
+    }
+    auto read = scf::IfOp::create(b, TypeRange{i8}, asked, /*withElseRegion=*/true);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(read.thenBlock());
+      Value offset = arith::MulIOp::create(b, place, scalars.lookup(view.getStrides()[0]));
+      offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+      Value address = globalAddress(scalars.lookup(view.getBase()), i8, offset);
+      scf::YieldOp::create(b, LLVM::LoadOp::create(b, i8, address, 1).getResult());
+      b.setInsertionPointToStart(read.elseBlock());
+      scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, 1)).getResult());
+    }
+    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none);
+    all = all ? Value(arith::AndIOp::create(b, all, set)) : set;
+  }
+  scalars.map(op.getAll(), NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), all, NVVM::VoteSyncKind::all).getResult());
+}

@@ -64,3 +64,21 @@ void FunctionLowering::lowerHull(tile::HullOp op) {
   Value length = arith::SubIOp::create(b, hull[1], hull[0]);
   scalars.map(op.getHoles(), arith::SubIOp::create(b, length, hull[2]).getResult());
 }
+
+void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
+  Value last = arith::AddIOp::create(b, first, constant(static_cast<int64_t>(op.getCount())));
+  Value begin = arith::MaxSIOp::create(b, first, constant(0)), end = arith::MinSIOp::create(b, last, size);
+  Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+  SmallVector<Value> all = loop(begin, end, 1, {yes}, [&](Value number, ValueRange carried) -> SmallVector<Value> {
+    Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
+    offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+    Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, offset), 1);
+    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+    return {arith::AndIOp::create(b, carried[0], set)};
+  });
+  scalars.map(op.getAll(), all[0]);
+}
