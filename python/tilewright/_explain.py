@@ -261,6 +261,12 @@ def _shared_bytes(q: Any, info: Dict[str, Any]) -> int:
     return next(d["shared_bytes_per_block"] for d in info["devices"]["cuda"]["devices"] if d["index"] == q.device.index)
 
 
+def _is_copied(operand: str) -> bool:
+    """Whether a GPU copies blocks of a bias or mask, as a key names it, to shared memory ahead of their use."""
+    kind, _, align = operand.partition(":")
+    return align != "strided" and (kind == "matrix_f32" or (kind == "matrix" and align != "a2"))
+
+
 def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, Any]:
     """The text ``measured`` of the table row that a forward key's schedule comes from.
 
@@ -273,12 +279,14 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
     matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
+    copied = any(_is_copied(fields.get(name, "")) for name in ("bias", "attnMask"))
     for row in json.loads(table.read_text())["rows"]:
         if (
             row["schedule"] == fields["schedule"]
             and row.get("level", target) == target
             and str(row.get("sm", sm)) == sm
             and row.get("matrix", matrix) == matrix
+            and row.get("copied", copied) == copied
             and row.get("masked", fields["mask"] != "none") == (fields["mask"] != "none")
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)

@@ -41,7 +41,7 @@ ScoreTensor scoreTensor(const TwTensor &tensor) {
     }
     if (result.strides[3] != 1) {
       result.align = attn::AlignClass::Strided;
-    } else if (tensor.shape[3] % 2 == 0) {
+    } else if (tensor.shape[3] % 2 == 0 || result.strides[2] != 0) {
       result.align = static_cast<attn::AlignClass>(rowAlignment(tensor));
     }
   }

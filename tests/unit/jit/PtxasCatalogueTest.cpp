@@ -36,16 +36,18 @@ struct Group {
   uint16_t sm;
   uint16_t headDim;
   attn::MaskKind mask;
+  bool bias = false;  ///< (1, h, s, s), of q's type, copied
   bool sm90a = false; ///< of that family
 };
 
 void PrintTo(const Group &group, std::ostream *stream) {
-  *stream << "sm_" << group.sm << (group.sm90a ? "a_d" : "_d") << group.headDim << "_" << attn::stringifyMaskKind(group.mask).str();
+  *stream << "sm_" << group.sm << (group.sm90a ? "a_d" : "_d") << group.headDim << "_"
+          << attn::stringifyMaskKind(group.mask).str() << (group.bias ? "_bias" : "");
 }
 
 std::string nameOf(const Group &group, bool even) {
   return "sm_" + std::to_string(group.sm) + (group.sm90a ? "a d" : " d") + std::to_string(group.headDim) + " " +
-         attn::stringifyMaskKind(group.mask).str() + (even ? " even" : " uneven");
+         attn::stringifyMaskKind(group.mask).str() + (group.bias ? " bias" : "") + (even ? " even" : " uneven");
 }
 
 constexpr attn::MaskKind kMasks[] = {attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak,
@@ -58,6 +60,9 @@ std::vector<Group> catalogue() {
       groups.push_back({90, headDim, mask});
     }
   }
+  for (uint16_t headDim : {64, 128}) {
+    groups.push_back({90, headDim, attn::MaskKind::None, true});
+  }
   // The schedules of GPUs with less shared memory.
   for (uint16_t sm : {80, 86}) {
     for (uint16_t headDim : {64, 128, 256}) {
@@ -66,10 +71,15 @@ std::vector<Group> catalogue() {
   }
   for (uint16_t headDim : {32, 40, 64, 72, 80, 96, 128, 192, 256}) {
     for (attn::MaskKind mask : kMasks) {
-      groups.push_back({90, headDim, mask, true});
+      groups.push_back({90, headDim, mask, /*bias=*/false, /*sm90a=*/true});
     }
   }
   return groups;
+}
+
+unsigned scoreBytesOf(const KernelKey &key) {
+  return kernels::sharedScoreBytes(key.bias, key.biasAlign) +
+         kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
 }
 
 /// Query rows for which schedules of the family sm_90a are asked.
@@ -83,9 +93,14 @@ KernelKey keyOf(const Group &group, bool even, int64_t seqlenQ = kLong) {
   key.headDim = key.headDimV = group.headDim;
   key.evenM = key.evenN = even;
   key.align.fill(attn::AlignClass::Bytes16);
+  if (group.bias) {
+    key.bias = attn::ScoreOperand::Matrix;
+    key.biasAlign = attn::AlignClass::Bytes16;
+  }
   const bool masked = group.mask != attn::MaskKind::None;
   key.schedule = group.sm90a ? kernels::chooseSm90aSchedule(group.headDim, group.headDim, masked, seqlenQ).value()
-                             : kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, masked);
+                             : kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, masked, group.bias,
+                                                          scoreBytesOf(key));
   key.normalize();
   return key;
 }
@@ -146,7 +161,8 @@ TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
     ASSERT_GT(registers, 0) << log;
     EXPECT_LE(registers, kGpuRegistersPerThread);
     EXPECT_LE((registers + 7) / 8 * 8 * key.schedule.threads(), kGpuRegistersPerBlock) << registers;
-    const int64_t shared = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV);
+    const int64_t shared =
+        kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key));
     EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
 
     const int64_t stores = numberBefore(log, "bytes spill stores", -1);
@@ -234,11 +250,27 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     uint16_t headDim, headDimV;
     const char *schedule;
     attn::MaskKind mask;
+    attn::ScoreOperand bias = attn::ScoreOperand::None, attnMask = attn::ScoreOperand::None;
+    attn::AlignClass scoreAlign = attn::AlignClass::Bytes2;
   } samples[] = {
-      {1, 1, "qk:16x16:w1", attn::MaskKind::None},     {40, 24, "qk:64x32:w2", attn::MaskKind::Causal},
-      {64, 64, "qk:128x128:w4", attn::MaskKind::None}, {72, 128, "qk:32x48:w1", attn::MaskKind::GlmBreak},
-      {129, 200, "qk:64x16:w4", attn::MaskKind::None}, {256, 256, "qk:64x64:w4", attn::MaskKind::GlmPacked},
-      {64, 64, "qk:192x128:g3:s3", attn::MaskKind::Causal}, {72, 72, "qk:128x64:g2:s2", attn::MaskKind::None},
+      {1, 1, "qk:16x16:w1", attn::MaskKind::None},
+      {40, 24, "qk:64x32:w2", attn::MaskKind::Causal},
+      {64, 64, "qk:128x128:w4", attn::MaskKind::None},
+      {72, 128, "qk:32x48:w1", attn::MaskKind::GlmBreak},
+      {129, 200, "qk:64x16:w4", attn::MaskKind::None},
+      {256, 256, "qk:64x64:w4", attn::MaskKind::GlmPacked},
+      // Copied, each to a ring of its own; read in place.
+      {64, 64, "qk:64x32:w2:s2", attn::MaskKind::None, attn::ScoreOperand::Matrix, attn::ScoreOperand::MatrixF32,
+       attn::AlignClass::Bytes4},
+      {40, 24, "qk:32x48:w1:s3", attn::MaskKind::Causal, attn::ScoreOperand::MatrixF32, attn::ScoreOperand::MatrixBool},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::None, attn::ScoreOperand::Matrix,
+       attn::AlignClass::Bytes16},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Matrix, attn::ScoreOperand::VectorF32},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Vector, attn::ScoreOperand::MatrixF32,
+       attn::AlignClass::Strided},
+      // Of the family sm_90a: boxes and barriers.
+      {64, 64, "qk:192x128:g3:s3", attn::MaskKind::Causal},
+      {72, 72, "qk:128x64:g2:s2", attn::MaskKind::None},
   };
   for (const auto &sample : samples) {
     KernelKey key;
@@ -247,11 +279,15 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     key.mask = sample.mask;
     key.headDim = sample.headDim;
     key.headDimV = sample.headDimV;
+    key.align.fill(attn::AlignClass::Bytes2);
+    key.bias = sample.bias;
+    key.attnMask = sample.attnMask;
+    key.biasAlign = key.attnMaskAlign = sample.scoreAlign;
     key.schedule = kernels::parseSchedule(sample.schedule).value();
     key.align.fill(key.isSm90a() ? attn::AlignClass::Bytes16 : attn::AlignClass::Bytes2);
     key.normalize();
     EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
-              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV))
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))
         << toText(key);
   }
 }

@@ -439,6 +439,24 @@ func.func @pending() {
 
 // -----
 
+func.func @load_of_ring(%i: index) {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
+  // expected-error @+1 {{tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got '!tile.shared<16 x 32 x bf16, stages 2>' and 'tensor<16x32xbf16>'}}
+  %t = tile.load_shared %ring : !tile.shared<16 x 32 x bf16, stages 2> -> tensor<16x32xbf16>
+  return
+}
+
+// -----
+
+func.func @load_of_another_type() {
+  %b = tile.alloc_shared : !tile.shared<16 x 32 x bf16>
+  // expected-error @+1 {{tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got '!tile.shared<16 x 32 x bf16>' and 'tensor<16x32xf32>'}}
+  %t = tile.load_shared %b : !tile.shared<16 x 32 x bf16> -> tensor<16x32xf32>
+  return
+}
+
+// -----
+
 func.func @copy_to_ring(%v: !tile.view<2 x bf16, unit>, %i: index) {
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // expected-error @+1 {{tile.async_load-C1: expected one buffer, got the ring '!tile.shared<16 x 32 x bf16, stages 2>'}}

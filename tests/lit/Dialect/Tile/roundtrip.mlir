@@ -167,6 +167,8 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // CHECK: %[[B:.*]] = tile.slot %[[RING]][%{{.*}}] : <16 x 32 x bf16, stages 2> -> <16 x 32 x bf16>
   %b = tile.slot %ring[%i] : !tile.shared<16 x 32 x bf16, stages 2> -> !tile.shared<16 x 32 x bf16>
+  // CHECK: tile.load_shared %[[B]] : <16 x 32 x bf16> -> tensor<16x32xbf16>
+  %read = tile.load_shared %b : !tile.shared<16 x 32 x bf16> -> tensor<16x32xbf16>
   // CHECK: tile.commit_loads
   tile.commit_loads
   // CHECK: tile.await_loads pending 1

@@ -5,12 +5,12 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile;
 
-static bool feedsDots(LoadOp load) {
+bool tile::feedsDots(LoadOp load) {
   return !load->use_empty() &&
          llvm::all_of(load->getUsers(), [](Operation *user) { return isa<DotOp>(user); });
 }
 
-SmallVector<LoadOp> tile::stagedLoads(Block &block) {
+SmallVector<LoadOp> tile::operandLoads(Block &block) {
   SmallVector<LoadOp> loads;
   for (auto load : block.getOps<LoadOp>()) {
     if (feedsDots(load)) {
@@ -20,7 +20,7 @@ SmallVector<LoadOp> tile::stagedLoads(Block &block) {
   return loads;
 }
 
-static bool canRecompute(Value value, scf::ForOp loop) {
+bool tile::canRecompute(Value value, scf::ForOp loop) {
   if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
     return true;
   }
@@ -29,12 +29,13 @@ static bool canRecompute(Value value, scf::ForOp loop) {
          llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
 }
 
-LogicalResult tile::checkStagedLoads(scf::ForOp loop) {
-  for (LoadOp load : stagedLoads(*loop.getBody())) {
+LogicalResult tile::checkLoads(scf::ForOp loop, ArrayRef<LoadOp> loads) {
+  for (LoadOp load : loads) {
     if (load.getView().getParentBlock() == loop.getBody()) {
       return load.emitOpError("expected the view of a product's operand to be made outside the loop");
     }
-    if (llvm::any_of(load->getUsers(), [&](Operation *user) { return user->getBlock() != loop.getBody(); })) {
+    auto isElsewhere = [&](Operation *user) { return user->getBlock() != loop.getBody(); };
+    if (feedsDots(load) && llvm::any_of(load->getUsers(), isElsewhere)) {
       return load.emitOpError("expected the products that read it in the same block");
     }
     for (Value index : load.getIndices()) {

@@ -12,11 +12,17 @@
 
 namespace tilewright::tile {
 
-/// The loads of a block (not of regions inside it) that feed products and nothing else.
-llvm::SmallVector<LoadOp> stagedLoads(mlir::Block &block);
+/// Whether products read what is loaded, and nothing else does.
+bool feedsDots(LoadOp load);
 
-/// Fails, with a diagnostic, where a load's address in another iteration would not follow from the iteration's number.
-mlir::LogicalResult checkStagedLoads(mlir::scf::ForOp loop);
+/// The loads of a block (not of regions inside it) that feed products.
+llvm::SmallVector<LoadOp> operandLoads(mlir::Block &block);
+
+/// Whether `value`, in the body of `loop`, follows from the loop's number: it can be computed for another iteration.
+bool canRecompute(mlir::Value value, mlir::scf::ForOp loop);
+
+/// Fails, with a diagnostic, where a load of the loop's body could not be started in another iteration.
+mlir::LogicalResult checkLoads(mlir::scf::ForOp loop, llvm::ArrayRef<LoadOp> loads);
 
 /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
 mlir::Value recompute(mlir::ImplicitLocOpBuilder &b, mlir::Value value, mlir::scf::ForOp loop,

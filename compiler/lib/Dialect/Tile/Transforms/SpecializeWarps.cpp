@@ -39,13 +39,13 @@ public:
       return func.emitOpError("expected a body of one block");
     }
     Block &entry = func.getBody().front();
-    SmallVector<LoadOp> ahead = stagedLoads(entry);
+    SmallVector<LoadOp> ahead = operandLoads(entry);
     SmallVector<scf::ForOp> loops;
     for (auto loop : entry.getOps<scf::ForOp>()) {
-      if (stagedLoads(*loop.getBody()).empty()) {
+      if (operandLoads(*loop.getBody()).empty()) {
         continue;
       }
-      if (failed(checkStagedLoads(loop))) {
+      if (failed(checkLoads(loop, operandLoads(*loop.getBody())))) {
         return failure();
       }
       if (getConstantIntValue(loop.getStep()) != 1) {
@@ -58,7 +58,7 @@ public:
       return func.emitOpError("expected one loop over blocks of products' operands, got ") << loops.size();
     }
 
-    for (LoadOp load : stagedLoads(*loops.front().getBody())) {
+    for (LoadOp load : operandLoads(*loops.front().getBody())) {
       if (load.getWhere()) {
         return load.emitOpError("expected no rows to be left out: TMA copies whole blocks");
       }
@@ -115,7 +115,7 @@ private:
     Value number = numberOf(loop, fills.getInductionVar());
     IRMapping mapping;
     mapping.map(loop.getInductionVar(), fills.getInductionVar());
-    for (LoadOp load : stagedLoads(*loop.getBody())) {
+    for (LoadOp load : operandLoads(*loop.getBody())) {
       Value ring = makeRing(load, stages);
       SmallVector<Value> indices;
       for (Value old : load.getIndices()) {
@@ -141,7 +141,7 @@ private:
     }
     b.setInsertionPointToStart(loop.getBody());
     Value number = numberOf(loop, loop.getInductionVar());
-    for (LoadOp load : stagedLoads(*loop.getBody())) {
+    for (LoadOp load : operandLoads(*loop.getBody())) {
       Operation *lastReader = nullptr;
       for (Operation *user : load->getUsers()) {
         lastReader = !lastReader || lastReader->isBeforeInBlock(user) ? user : lastReader;

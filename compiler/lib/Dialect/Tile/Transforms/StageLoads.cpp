@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tile-stage-loads: operands of products come through shared memory, copied while the step before computes. See
-// Passes.td.
+// tile-stage-loads: operands of products, and matrices that join the scores, come through shared memory, copied while
+// the step before computes. See Passes.td.
 #include "BlockLoads.h"
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Matchers.h"
 
 namespace tilewright::tile {
 #define GEN_PASS_DEF_TILESTAGELOADS
@@ -18,6 +19,42 @@ using namespace mlir;
 using namespace tilewright::tile;
 
 namespace {
+
+/// A matrix that joins the scores of the products which read `first`: floats, in rows that cp.async can copy. A row
+/// that serves for all (stride 0) is read where it lies: copies would repeat it in shared memory.
+bool joinsScores(LoadOp load, LoadOp first) {
+  auto loop = dyn_cast<scf::ForOp>(load->getParentOp());
+  auto tile = cast<RankedTensorType>(load.getTile().getType());
+  if (!loop || !load.getAnyPastEnd() || tile.getRank() != 2 || !isa<FloatType>(tile.getElementType()) ||
+      tile.getDimSize(1) % 16 != 0) {
+    return false;
+  }
+  int64_t elementBytes = tile.getElementTypeBitWidth() / 8;
+  ViewType type = load.getView().getType();
+  if (!type.getUnit() || std::max<int64_t>(type.getAlign(), elementBytes) < 4) {
+    return false;
+  }
+  auto view = load.getView().getDefiningOp<ViewOp>();
+  if (load.getView().getParentBlock() == loop.getBody() || (view && matchPattern(view.getStrides()[0], m_Zero())) ||
+      !llvm::all_of(load.getIndices(), [&](Value index) { return canRecompute(index, loop); })) {
+    return false;
+  }
+  // Threads meet after those products, by then it has arrived.
+  return llvm::all_of(first->getUsers(), [&](Operation *user) {
+    return user->getBlock() == load->getBlock() && user->isBeforeInBlock(load);
+  });
+}
+
+/// In program order; the first feeds products.
+SmallVector<LoadOp> stagedLoads(Block &block) {
+  SmallVector<LoadOp> loads;
+  for (auto load : block.getOps<LoadOp>()) {
+    if (feedsDots(load) || (!loads.empty() && joinsScores(load, loads.front()))) {
+      loads.push_back(load);
+    }
+  }
+  return loads;
+}
 
 /// Loops over consecutive parts of one range, each with the same loads.
 struct Chain {
@@ -40,7 +77,7 @@ public:
     chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
-        if (failed(checkStagedLoads(loop))) {
+        if (failed(checkLoads(loop, stagedLoads(*loop.getBody())))) {
           return failure();
         }
       }
@@ -80,13 +117,20 @@ private:
     return makeBuffer(load, stages);
   }
 
+  /// Products read the buffer themselves; others, what is read from it where the load stood.
   void replaceByBuffer(LoadOp load, Value buffer) {
     if (load.getWhere()) {
       // Right before the first product that reads it, when the copy has arrived.
-      Operation *reader = *llvm::min_element(load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      Operation *reader = *llvm::min_element(
+          load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(reader);
       ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
+    }
+    if (!feedsDots(load)) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(load);
+      buffer = LoadSharedOp::create(b, load.getTile().getType(), buffer);
     }
     load.getTile().replaceAllUsesWith(buffer);
     load->erase();
