@@ -279,7 +279,6 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     key.mask = sample.mask;
     key.headDim = sample.headDim;
     key.headDimV = sample.headDimV;
-    key.align.fill(attn::AlignClass::Bytes2);
     key.bias = sample.bias;
     key.attnMask = sample.attnMask;
     key.biasAlign = key.attnMaskAlign = sample.scoreAlign;
