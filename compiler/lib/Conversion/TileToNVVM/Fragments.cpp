@@ -252,14 +252,13 @@ LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp o
   int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
   Value factor = scalars.lookup(op.getFactor());
   Value limit = arith::ConstantOp::create(b, b.getF32FloatAttr(1024.0f));
-  Value large;
+  Value small;
   SmallVector<Value> scaled;
   for (Value reference : references) {
     scaled.push_back(arith::MulFOp::create(b, reference, factor));
     Value size = LLVM::FAbsOp::create(b, b.getF32Type(), scaled.back());
-    // Unordered: a NaN is not small.
-    Value beyond = arith::CmpFOp::create(b, arith::CmpFPredicate::UGE, size, limit);
-    large = large ? Value(arith::OrIOp::create(b, large, beyond)) : beyond;
+    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, size, limit);
+    small = small ? Value(arith::AndIOp::create(b, small, below)) : below;
   }
   // The rare case only replaces what the fused operation takes: differences, and references of 0.
   size_t count = source.size();
@@ -277,7 +276,13 @@ LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp o
     operands.append(scaled.size(), zero);
     return operands;
   };
-  SmallVector<Value> operands = choose(large, b.getF32Type(), count + scaled.size(), differences, asTheyAre);
+  SmallVector<Value> operands;
+  if (roles) { // the rarer side first: see choose
+    Value large = arith::XOrIOp::create(b, small, arith::ConstantOp::create(b, b.getBoolAttr(true)));
+    operands = choose(large, b.getF32Type(), count + scaled.size(), differences, asTheyAre);
+  } else {
+    operands = choose(small, b.getF32Type(), count + scaled.size(), asTheyAre, differences);
+  }
   SmallVector<Value> negated, elements;
   for (size_t row = 0; row < scaled.size(); ++row) {
     negated.push_back(arith::NegFOp::create(b, operands[count + row]));

@@ -62,9 +62,9 @@ func.func @slot(%n: i64, %x: f32)
 // CHECK-LABEL: llvm.func @scaled_difference(
 // CHECK-COUNT-2: llvm.intr.fabs
 // CHECK: %[[IF:.*]]:6 = scf.if %{{.*}} -> (f32, f32, f32, f32, f32, f32) {
-// CHECK-COUNT-4: arith.subf
-// CHECK: } else {
 // CHECK-NOT: arith.subf
+// CHECK: } else {
+// CHECK-COUNT-4: arith.subf
 // CHECK: }
 // CHECK: %[[LOW:.*]] = arith.negf %[[IF]]#4
 // CHECK: %[[HIGH:.*]] = arith.negf %[[IF]]#5
