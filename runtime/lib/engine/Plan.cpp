@@ -268,10 +268,10 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
     return *options.schedule;
   }
   if (gpu) {
-    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers take registers; not for
-    // padding, which ends all rows alike.
+    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers or a hyperbolic tangent take
+    // registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
-                        problem.dropoutP != 0.0;
+                        problem.dropoutP != 0.0 || problem.softcap != 0.0;
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                       static_cast<unsigned>(problem.headDimV), masked,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask),
