@@ -288,6 +288,17 @@ TEST(FeatureValidation, VarlenIsResolved) {
   expectError(TW_INVALID_ARGUMENT, "q", [&] { check(shape, Purpose::Run); });
 }
 
+TEST(FeatureValidation, PairsOfScoresNeedAnEvenLength) {
+  // Rows of 6 floats, 8 bytes aligned, of which sequences have 4 or 5.
+  PackedCall even;
+  even.args.bias = even.tensor(TW_FLOAT32, {3, 4, 3, 6}, 0);
+  EXPECT_EQ(check(even).bias.align, attn::AlignClass::Bytes8);
+  PackedCall odd({0, 2, 2, 5}, {0, 5, 6, 7});
+  odd.args.max_seqlen_k = 5;
+  odd.args.bias = odd.tensor(TW_FLOAT32, {3, 4, 3, 6}, 0);
+  EXPECT_EQ(check(odd).bias.align, attn::AlignClass::Bytes2) << "a pair would reach past max_seqlen_k";
+}
+
 TEST(FeatureValidation, VarlenForms) {
   const std::string without = ", but cu_seqlens are not given: without them it must be 0";
   refuses("max_seqlen_q", "is 5" + without, [](Call &call) { call.args.max_seqlen_q = 5; });

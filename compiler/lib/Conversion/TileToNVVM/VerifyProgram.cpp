@@ -52,7 +52,8 @@ bool isKnown(Operation *op) {
          isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
              tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
-             tile::HullOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
+             tile::HullOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::ClearRowsOp,
+             tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
 }
 
 /// A value that `op` defines, as a result or as a block's argument.

@@ -55,6 +55,12 @@ public:
     }
     Block &entry = func.getBody().front();
     SmallVector<LoadOp> ahead = stagedLoads(entry);
+    for (LoadOp load : ahead) {
+      if (load.getWhere()) {
+        load.emitOpError("expected a load whose rows are chosen to stand in a loop, beside its readers");
+        return failure();
+      }
+    }
     chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
@@ -128,7 +134,8 @@ private:
   void replaceByBuffer(LoadOp load, Value buffer) {
     if (load.getWhere()) {
       // Right before the first product that reads it, when the copy has arrived.
-      Operation *reader = *llvm::min_element(load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      auto before = [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); };
+      Operation *reader = *llvm::min_element(load->getUsers(), before);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(reader);
       ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
