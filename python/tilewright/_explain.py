@@ -23,7 +23,7 @@ FIELDS = {
     "headDim": "head dim of q and k",
     "headDimV": "head dim of v and out",
     "evenM": "1: seqlen_q is a multiple of the rows of a block, so rows need no bounds",
-    "evenN": "1: no mask, and seqlen_k is a multiple of the keys of a block, so no block is partial",
+    "evenN": "1: seqlen_k is a multiple of the keys of a block and nothing else ends the last one: no block is partial",
     "evenD": "1: both head dims are multiples of the target's vector lanes",
     "mask": "the code that hides keys",
     "align": "bytes to which rows of each tensor are known to be aligned, or strided",
@@ -32,6 +32,13 @@ FIELDS = {
     "alibi": "1: ALiBi slopes",
     "softcap": "1: softcap",
     "windowLeft": "1: a window with a left edge; a right one is the causal mask, further on",
+    "rowBounds": "1: documents or key padding, as an interval of keys for each row, which row_bounds writes",
+    "documents": "1: intervals of documents",
+    "keyPadding": "a key padding mask, whose bytes are neighbours (a2) or not (strided); 1 where intervals are made of it",
+    "varlen": "1: sequences of different lengths, packed: cu_seqlens",
+    "seqUsedK": "1: a number of used keys for each batch entry",
+    "dropout": "1: dropout, of any probability",
+    "probs": "1: the probabilities are an output",
     "schedule": "how the work is cut into blocks",
     "build": "the library that compiles it",
 }
@@ -259,6 +266,11 @@ def _shared_bytes(q: Any, info: Dict[str, Any]) -> int:
     return next(d["shared_bytes_per_block"] for d in info["devices"]["cuda"]["devices"] if d["index"] == q.device.index)
 
 
+def _hides(fields: Dict[str, str]) -> bool:
+    """Whether rows of a forward kernel see intervals of keys, rather than all of them."""
+    return fields["mask"] != "none" or "windowLeft" in fields or "rowBounds" in fields
+
+
 def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, Any]:
     """The text ``measured`` of the table row that a forward key's schedule comes from.
 
@@ -271,13 +283,14 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
     matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
+    masked = _hides(fields)
     for row in json.loads(table.read_text())["rows"]:
         if (
             row["schedule"] == fields["schedule"]
             and row.get("level", target) == target
             and str(row.get("sm", sm)) == sm
             and row.get("matrix", matrix) == matrix
-            and row.get("masked", fields["mask"] != "none") == (fields["mask"] != "none")
+            and row.get("masked", masked) == masked
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)
             and seqlen_q <= row.get("maxSeqlenQ", seqlen_q)
@@ -307,7 +320,7 @@ def _not_used(step: Dict[str, Any], facts: Dict[str, Any], given: Dict[str, Any]
     if fields["evenM"] == "0":
         why = f"seqlen_q {seqlen_q} is no multiple of the block's {schedule['block_m']} rows"
         found.append({"what": "code without bounds on rows", "why": why})
-    if fields["evenN"] == "0" and fields["mask"] == "none":
+    if fields["evenN"] == "0" and not _hides(fields):
         why = f"seqlen_k {seqlen_k} is no multiple of the block's {schedule['block_n']} keys"
         found.append({"what": "code without partial blocks", "why": why})
     if fields["evenD"] == "0":
@@ -316,7 +329,7 @@ def _not_used(step: Dict[str, Any], facts: Dict[str, Any], given: Dict[str, Any]
         found.append({"what": "whole vectors along head_dim", "why": why})
     blocks = facts["blocks"]
     if blocks["skipped"] == 0 and blocks["partial"] + blocks["full"] > 0:
-        why = "there is no mask" if fields["mask"] == "none" else "every block holds a visible key"
+        why = "every block holds a visible key" if _hides(fields) else "there is no mask"
         found.append({"what": "skipping of key blocks", "why": why})
     return found
 
