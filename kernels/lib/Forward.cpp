@@ -41,6 +41,7 @@ struct Softmax {
 struct Masking {
   bool possible = false; ///< some of its blocks are partial
   Value when;            ///< i1, which ones: null if all are
+  Value padded;          ///< i1, in which ones there is padding between real keys; null without a padding mask
 };
 
 class Forward {
@@ -57,7 +58,8 @@ private:
   Value makeExponentFactor();
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
-  Value loadValueBlock(Value firstKey, bool masked);
+  Value loadValueBlock(Value firstKey, const Masking &masking);
+  Value hasPadding(Value block);
   Value fromView(Value firstKey);
   Value scores(Value queries, Value firstKey, const Masking &masking);
   Value hide(const ScoreTile &tile);
@@ -155,8 +157,25 @@ Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool mask
 }
 
 /// Values at padded keys read as 0 too.
-Value Forward::loadValueBlock(Value firstKey, bool masked) {
-  return operand(b.load(values, {fromView(firstKey), zero}, {masked, false}, {blockN, p.headDimV}, realKeys, holes));
+Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
+  return operand(b.load(values, {fromView(firstKey), zero}, {masking.possible, false}, {blockN, p.headDimV},
+                        masking.padded ? realKeys : Value(), masking.padded));
+}
+
+/// Whether a block has padding, where there is any between real keys.
+Value Forward::hasPadding(Value block) {
+  auto ifAny = scf::IfOp::create(b, TypeRange{b.getI1Type()}, holes, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifAny.thenBlock());
+  Value first = fromView(b.mul(block, b.indexConstant(blockN)));
+  Value all = tile::AllSetOp::create(b, b.getI1Type(), realKeys, first, b.getI64IntegerAttr(blockN));
+  Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+  Value some = arith::XOrIOp::create(b, all, yes);
+  scf::YieldOp::create(b, some);
+  b.setInsertionPointToStart(ifAny.elseBlock());
+  Value never = arith::ConstantOp::create(b, b.getBoolAttr(false));
+  scf::YieldOp::create(b, never);
+  return ifAny.getResult(0);
 }
 
 /// Below 0 in a block that the view begins in: outside, like its end.
@@ -232,7 +251,7 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
   probabilities = dropped(probabilities, firstKey);
-  Value block = loadValueBlock(firstKey, masking.possible);
+  Value block = loadValueBlock(firstKey, masking);
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value none = b.fill(outputShape(), 0.0f);
@@ -268,7 +287,7 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
   probabilities = dropped(probabilities, firstKey);
-  Value block = loadValueBlock(firstKey, masking.possible);
+  Value block = loadValueBlock(firstKey, masking);
   Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
   return {m, l, b.dot(weights, block, kept, false, false)};
 }
@@ -306,7 +325,7 @@ void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
-  Value s = scores(queries, firstKey, Masking{true, {}});
+  Value s = scores(queries, firstKey, Masking{true, {}, {}});
   Value difference = b.sub(s, context.broadcastQueries(reference));
   Value weights = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value probabilities = b.mul(weights, context.broadcastQueries(inverse));
@@ -416,13 +435,15 @@ void Forward::build() {
         Value before = b.lessI(block, ranges.fullBegin.value);
         partial = arith::OrIOp::create(b, before, partial);
       }
+      Value padded;
       if (holes) {
-        partial = arith::OrIOp::create(b, holes, partial);
+        padded = hasPadding(block);
+        partial = arith::OrIOp::create(b, padded, partial);
       }
-      return Masking{true, partial};
+      return Masking{true, partial, padded};
     });
   } else {
-    auto all = [](Value) { return Masking{true, {}}; };
+    auto all = [&](Value) { return Masking{true, {}, holes}; };
     if (holes) {
       state = loop(state, queries, ranges.begin, ranges.end, all);
     } else if (start) {

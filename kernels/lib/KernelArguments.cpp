@@ -132,3 +132,15 @@ ArgList kernels::kernelArguments(KernelKind kind, const ForwardFeatures &feature
              ArgId::WriteLse});
   return list;
 }
+
+// What tile-stage-loads does: copies have 4 bytes at least.
+unsigned kernels::sharedScoreBytes(attn::ScoreOperand kind, attn::AlignClass align) {
+  switch (kind) {
+  case attn::ScoreOperand::Matrix:
+    return align == attn::AlignClass::Strided || align == attn::AlignClass::Bytes2 ? 0 : 2;
+  case attn::ScoreOperand::MatrixF32:
+    return align == attn::AlignClass::Strided ? 0 : 4;
+  default:
+    return 0;
+  }
+}

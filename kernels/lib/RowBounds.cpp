@@ -5,8 +5,8 @@
 // Ids, taken as unsigned numbers, do not decrease: padding, -1, is the largest. So the document of position p is the keys
 // from L = #{j : id(j) < id(p)} to H = #{j : id(j) <= id(p)}. A block of rows stands at positions p0 to p1. All keys
 // before p0 have ids up to that of p0, and all behind p1 ids from that of p1 on; so a row whose id is not that of p0 has
-// L = p0 + #{j in p0..p1 : id(j) < id}, and for id(p0) L is found by bisection; likewise H with p1. A block costs as many
-// steps as it has rows, plus one for each doubling of the length.
+// L = p0 + #{j in p0..p1 : id(j) < id}, and for id(p0) L is found by search; likewise H with p1. A block costs as many
+// steps as it has rows, plus one for each time that the length is eight times as large.
 #include "tilewright/kernels/BlockRanges.h"
 #include "tilewright/kernels/Programs.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -68,25 +68,37 @@ Value BoundsProgram::rowIds(Value view) {
   return b.select(outside, b.intLike(positions.getType(), kPadding), ids);
 }
 
-/// How many ids are below each of `bounds` (i32 scalars), by bisection of all keys at once.
+/// How many ids are below each of `bounds` (i32 scalars), by search for all of them at once.
 void BoundsProgram::countBelow(Value view, ArrayRef<Value> bounds, Value &first, Value &last, Value &padding) {
-  // Steps of 2^30 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence.
-  constexpr int64_t kSteps = 31;
+  // Steps of 8^10 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence. Up to seven of each
+  // are taken: their ends are looked at together, for the loads to be under way together.
+  constexpr int64_t kSteps = 11, kBits = 3;
   Value skipped = zero;
-  for (int64_t bit = 0; bit < kSteps; ++bit) {
-    Value shorter = b.lessI(sequence.lengthK, b.indexConstant(int64_t{1} << bit));
+  for (int64_t bit = 0; bit < kSteps; ++bit) { // as many as are longer
+    Value shorter = b.lessI(sequence.lengthK, b.indexConstant(int64_t{1} << kBits * bit));
     skipped = b.add(skipped, arith::IndexCastUIOp::create(b, b.getIndexType(), shorter));
   }
   SmallVector<Value> found = loop(
       skipped, b.indexConstant(kSteps), {zero, zero, zero}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
-        Value shift = b.sub(b.indexConstant(kSteps - 1), number);
+        Value shift = b.mul(b.sub(b.indexConstant(kSteps - 1), number), b.indexConstant(kBits));
         Value step = arith::ShLIOp::create(b, one, shift);
-        SmallVector<Value> next;
+        SmallVector<Value> insides, ids, next;
+        for (Value count : counts) {
+          Value more = count;
+          for (int64_t i = 1; i < 1 << kBits; ++i) {
+            more = b.add(more, step);
+            insides.push_back(arith::CmpIOp::create(b, arith::CmpIPredicate::sle, more, sequence.lengthK));
+            ids.push_back(b.loadScalar(view, {b.select(insides.back(), b.sub(more, one), zero)}));
+          }
+        }
         for (auto [count, bound] : llvm::zip(counts, bounds)) {
-          Value more = b.add(count, step);
-          Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::sle, more, sequence.lengthK);
-          Value id = b.loadScalar(view, {b.select(inside, b.sub(more, one), zero)});
-          next.push_back(b.select(b.andI(inside, below(id, bound)), more, count));
+          Value taken = zero;
+          const size_t first = next.size() * ((1 << kBits) - 1);
+          for (size_t i = first; i < first + (1 << kBits) - 1; ++i) {
+            Value whole = b.andI(insides[i], below(ids[i], bound));
+            taken = b.add(taken, arith::IndexCastUIOp::create(b, b.getIndexType(), whole));
+          }
+          next.push_back(b.add(count, b.mul(taken, step)));
         }
         return next;
       });
@@ -107,7 +119,7 @@ BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
   Value start = perRow(firstPosition);
   // Several at once, for their loads to be under way together. Behind p1 the id of p1 is read again: it adds to the count
   // of no row whose H is taken from here, those with smaller ids, and to no row's L.
-  constexpr int64_t kAtOnce = 8; // divides every block's rows
+  constexpr int64_t kAtOnce = 16; // divides every block's rows
   Value up = b.intLike(positions.getType(), 1), no = b.intLike(positions.getType(), 0);
   SmallVector<Value> counted = loop(
       zero, b.indexConstant(blockM / kAtOnce), {start, start}, [&](Value number, ValueRange counts) -> SmallVector<Value> {

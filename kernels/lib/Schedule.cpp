@@ -53,6 +53,7 @@ struct GpuRow {
   unsigned maxHeadDim;
   std::optional<bool> masked; ///< none: masked or not
   std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
+  std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
   int64_t maxShared;          ///< the SM's limit, in bytes
   Schedule schedule;
 };
@@ -125,7 +126,8 @@ Row parseCpuRow(const nlohmann::json &entry) {
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
   const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
-  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, maxShared, scheduleOf(entry, /*gpu=*/true)};
+  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, std::nullopt, maxShared,
+             scheduleOf(entry, /*gpu=*/true)};
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -135,12 +137,13 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
       return std::nullopt;
     }
     if (!found->is_boolean()) {
-      badTable("masked or matrix is neither true nor false");
+      badTable("masked, matrix or copied is neither true nor false");
     }
     return found->get<bool>();
   };
   row.masked = flag("masked");
   row.matrix = flag("matrix");
+  row.copied = flag("copied");
   return row;
 }
 
@@ -216,18 +219,21 @@ Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned head
   badTable("no row matches: the last row of a level must have no bound");
 }
 
-int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV) {
+int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV,
+                                    unsigned scoreBytes) {
   const int64_t keysAndValues = schedule.blockN * (gpuSharedPitch(headDim) + gpuSharedPitch(headDimV));
-  return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * keysAndValues;
+  const int64_t scores = schedule.blockM * gpuSharedPitch(schedule.blockN, scoreBytes);
+  return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * (keysAndValues + scores);
 }
 
-Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix) {
+Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix,
+                                    unsigned scoreBytes) {
   const unsigned widest = std::max(headDim, headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
-        row.matrix.value_or(matrix) == matrix &&
-        limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV) <= limit) {
+        row.matrix.value_or(matrix) == matrix && row.copied.value_or(scoreBytes != 0) == (scoreBytes != 0) &&
+        limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV, scoreBytes) <= limit) {
       return row.schedule;
     }
   }

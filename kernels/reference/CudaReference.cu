@@ -191,14 +191,14 @@ __device__ float weight(const Args &args, const Row &row, long long j, float lar
 
 /// Philox4x32 with 7 rounds on the position of an entry, as tilewright/kernels/Philox.h defines it. That header is C++
 /// with the standard library, which NVRTC does not have.
-__device__ unsigned dropoutWord(const Args &args, const Row &row, long long j) {
+__device__ unsigned dropoutBits(const Args &args, const Row &row, long long j) {
   unsigned long long seed = args.dropoutSeed, offset = args.dropoutOffset;
   if (args.rngState.data != nullptr) {
     seed = static_cast<unsigned long long>(at<const long long>(args.rngState, 0));
     offset = static_cast<unsigned long long>(at<const long long>(args.rngState, 1));
   }
   const long long i = row.index;
-  unsigned counter[4] = {static_cast<unsigned>(8 * (i / 16) + i % 8), static_cast<unsigned>(8 * (j / 16) + j % 8),
+  unsigned counter[4] = {static_cast<unsigned>(8 * (i / 16) + i % 8), static_cast<unsigned>(8 * (j / 32) + j % 8),
                          static_cast<unsigned>(row.batch * args.heads + row.head), static_cast<unsigned>(offset)};
   unsigned key[2] = {static_cast<unsigned>(seed) ^ static_cast<unsigned>(offset >> 32),
                      static_cast<unsigned>(seed >> 32)};
@@ -211,12 +211,13 @@ __device__ unsigned dropoutWord(const Args &args, const Row &row, long long j) {
     key[0] += 0x9e3779b9u;
     key[1] += 0xbb67ae85u;
   }
-  return counter[2 * (i / 8 % 2) + j / 8 % 2];
+  const unsigned word = counter[2 * (i / 8 % 2) + j / 8 % 2];
+  return j / 16 % 2 == 0 ? word >> 16 : word & 0xffffu;
 }
 
 /// Whether dropout leaves the entry in.
 __device__ bool keeps(const Args &args, const Row &row, long long j) {
-  return args.dropoutThreshold == 0 || (dropoutWord(args, row, j) >> 16) < args.dropoutThreshold;
+  return args.dropoutThreshold == 0 || dropoutBits(args, row, j) < args.dropoutThreshold;
 }
 
 /// What an entry that stays is multiplied by.

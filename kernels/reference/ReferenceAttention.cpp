@@ -128,8 +128,7 @@ public:
   bool active() const { return active_; }
   double scale() const { return dropoutScale(threshold_); }
   bool keeps(int64_t column) const {
-    const PhiloxWords words = dropoutWords(key_, offset_, head_, dropoutGroup(row_), dropoutGroup(column));
-    return dropoutKeeps(words[2 * dropoutHalf(row_) + dropoutHalf(column)], threshold_);
+    return dropoutKeeps(dropoutBits(key_, offset_, head_, row_, column), threshold_);
   }
 
 private:

@@ -30,7 +30,8 @@ void Dropout::begin(ProgramContext &context, Value heads) {
   offset_ = low(offset);
   key0_ = arith::XOrIOp::create(b, low(seed), high(offset));
   key1_ = high(seed);
-  // Upper 16 bits below the threshold: the word up to this, which fits in 32 bits where the threshold does not.
+  // Upper 16 bits below the threshold: up to this number, whatever the lower ones are. It fits in 32 bits where the
+  // threshold does not.
   Value shifted = arith::ShLIOp::create(b, args_.threshold, b.intLike(args_.threshold.getType(), 16));
   last_ = low(b.sub(shifted, b.intLike(shifted.getType(), 1)));
 }

@@ -155,7 +155,7 @@ def _explain(facts: Dict[str, Any], given: Dict[str, Any]) -> None:
     facts["device"] = _device(q, plan, info)
     shared = _shared_bytes(q, info)
     facts["plan"] = {
-        "steps": [_step(step, q.shape[1], shared, engine) for step in plan["steps"]],
+        "steps": [_step(step, q.shape[1], shared, "document_ids" in given, engine) for step in plan["steps"]],
         "workspace_bytes": plan["workspace_bytes"],
     }
     on_host = {
@@ -212,7 +212,7 @@ def _fields(key: str) -> Dict[str, str]:
     return dict(word.split("=", 1) for word in key.split()[1:])
 
 
-def _step(step: Dict[str, Any], seqlen_q: int, shared: int, engine: Any) -> Dict[str, Any]:
+def _step(step: Dict[str, Any], seqlen_q: int, shared: int, documents: bool, engine: Any) -> Dict[str, Any]:
     key = step["key"]
     kernel, fields = key.split()[0], _fields(key)
     facts = {
@@ -223,7 +223,7 @@ def _step(step: Dict[str, Any], seqlen_q: int, shared: int, engine: Any) -> Dict
     }
     schedule = _schedule(fields)
     if kernel == "forward":
-        facts["schedule"] = {**schedule, **_measured(fields, seqlen_q, shared)}
+        facts["schedule"] = {**schedule, **_measured(fields, seqlen_q, shared, documents)}
     else:  # depends on the rows of a block only; its key has fixed values for the rest
         facts["schedule"] = {"text": schedule["text"], "block_m": schedule["block_m"]}
     return facts
@@ -271,7 +271,13 @@ def _hides(fields: Dict[str, str]) -> bool:
     return fields["mask"] != "none" or "windowLeft" in fields or "rowBounds" in fields
 
 
-def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, Any]:
+def _is_copied(operand: str) -> bool:
+    """Whether a GPU copies blocks of a bias or mask, as a key names it, to shared memory ahead of their use."""
+    kind, _, align = operand.partition(":")
+    return align != "strided" and (kind == "matrix_f32" or (kind == "matrix" and align != "a2"))
+
+
+def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: bool) -> Dict[str, Any]:
     """The text ``measured`` of the table row that a forward key's schedule comes from.
 
     The library chose it; here the row is found again: the first that allows the problem and has that schedule.
@@ -283,13 +289,16 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
     matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
-    masked = _hides(fields)
+    # What the library calls masked when it looks into the table (Plan.cpp).
+    masked = fields["mask"] != "none" or "windowLeft" in fields or "dropout" in fields or documents
+    copied = any(_is_copied(fields.get(name, "")) for name in ("bias", "attnMask"))
     for row in json.loads(table.read_text())["rows"]:
         if (
             row["schedule"] == fields["schedule"]
             and row.get("level", target) == target
             and str(row.get("sm", sm)) == sm
             and row.get("matrix", matrix) == matrix
+            and row.get("copied", copied) == copied
             and row.get("masked", masked) == masked
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)

@@ -105,6 +105,34 @@ def features(head_dims: list, seqlens: list, repeats: int, engine: Optional[tile
                   + " | ".join(f"{rate / dense:.2f}" for rate in others) + " |", flush=True)
 
 
+def biases(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
+    """Rates with a bias of (1, h, s, s) by its type and its rows' alignment; batch 4, 16 heads, nothing causal."""
+    batch, heads, bf16 = 4, 16, torch.bfloat16
+
+    def rows(seqlen: int, dtype: torch.dtype, more: int) -> torch.Tensor:
+        return torch.randn(1, heads, seqlen, seqlen + more, device="cuda", dtype=dtype)[..., :seqlen]
+
+    cases = {
+        "16 bytes": lambda s: dict(bias=rows(s, bf16, 0)),
+        "8": lambda s: dict(bias=rows(s, bf16, 4)),
+        "4": lambda s: dict(bias=rows(s, bf16, 2)),
+        "2": lambda s: dict(bias=rows(s, bf16, 1)),
+        "float32, 16": lambda s: dict(bias=rows(s, torch.float32, 0)),
+        "bias and mask, 16": lambda s: dict(bias=rows(s, bf16, 0), attn_mask=rows(s, bf16, 0)),
+    }
+    print("\n| d | s | " + " | ".join(cases) + " |")
+    print("|--:|--:|" + "--:|" * len(cases))
+    for d in head_dims:
+        for s in seqlens:
+            q, k, v = inputs(batch, s, heads, d)
+            rates = []
+            for case in cases.values():
+                given = case(s)
+                ms = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, engine=engine, **given), repeats)
+                rates.append(4 * batch * heads * d * s * s / ms / 1e9)
+            print(f"| {d} | {s} | " + " | ".join(f"{rate:.0f}" for rate in rates) + " |", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
@@ -113,6 +141,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each; default: 20")
     parser.add_argument("--features", action="store_true",
                         help="bias, bool mask, ALiBi and softcap beside none of them, at s 2048 to 8192, instead")
+    parser.add_argument("--biases", action="store_true",
+                        help="a bias by its type and its rows' alignment, at s 2048 to 8192, instead")
     parser.add_argument("--schedule", metavar="TEXT",
                         help="schedule of the kernels beside FlashAttention-2, such as qk:64x64:w4; default: the table's")
     options = parser.parse_args()
@@ -124,6 +154,9 @@ def main() -> int:
     with torch.no_grad():
         engine = tilewright.Engine(schedule=options.schedule) if options.schedule else None
         some = [s for s in options.seqlen if 2048 <= s <= 8192]
+        if options.biases:
+            biases(options.head_dim, some, options.repeats, engine)
+            return 0
         if options.features:
             features(options.head_dim, some, options.repeats, engine)
             return 0

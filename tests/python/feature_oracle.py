@@ -145,11 +145,11 @@ def threshold(p):
 def keep_mask(sq, sk, heads, b, p, seed, offset):
     """bool (heads, sq, sk): the entries that dropout keeps."""
     h, i, j = np.meshgrid(np.arange(heads), np.arange(sq), np.arange(sk), indexing="ij")
-    counter = [i // 16 * 8 + i % 8, j // 16 * 8 + j % 8, (b * heads + h) % 2**32, np.full(h.shape, offset % 2**32)]
+    counter = [i // 16 * 8 + i % 8, j // 32 * 8 + j % 8, (b * heads + h) % 2**32, np.full(h.shape, offset % 2**32)]
     words = np.stack(philox(counter, (seed % 2**32 ^ offset >> 32, seed >> 32)), axis=-1)
     which = i // 8 % 2 * 2 + j // 8 % 2
     word = np.take_along_axis(words, which[..., None], axis=-1)[..., 0]
-    return (word >> np.uint64(16)) < threshold(p)
+    return np.where(j // 16 % 2 == 0, word >> np.uint64(16), word & np.uint64(0xFFFF)) < threshold(p)
 
 
 def philox(counter, key, rounds=7):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tilewright
 from oracle import problem, same_bits
-from tilewright import InvalidArgument, Unsupported, flash_attn_func, reference
+from tilewright import InvalidArgument, flash_attn_func, reference
 
 SEED, OFFSET = 0x0123456789ABCDEF, 0xFEDCBA9876543210
 
@@ -174,3 +174,64 @@ def test_rng_argument():
     plain = flash_attn_func(q, k, v)
     assert same_bits(flash_attn_func(q, k, v, dropout_p=0.0, rng=(1, 2)), plain)
     assert same_bits(flash_attn_func(q, k, v, dropout_p=0, rng=np.array([1, 2])), plain)
+
+
+def kernel_signs(arguments, engine=None, **more):
+    """bool (batch, heads, sq, sk): what a kernel drops of equal probabilities."""
+    _, probs = flash_attn_func(*arguments, return_attn_probs=True, engine=engine, **more)
+    return np.signbit(np.asarray(probs, np.float32))
+
+
+@pytest.mark.parametrize("p", [0.0001, 0.1, 0.5, 0.97])
+def test_kernels_of_all_schedules_drop_the_same(p):
+    """Those of the reference, whose rate is tested above; in both orientations of the score tile."""
+    arguments = uniform(2, 70, 90, heads=4, heads_k=2)
+    expected = dropped(*arguments, p=p, dropout_seed=SEED, dropout_offset=OFFSET)
+    for schedule in (None, "qk:16x32:4x1", "kq:48x16:4x1", "kq:16x64:2x2"):
+        engine = tilewright.Engine(schedule=schedule) if schedule else None
+        found = kernel_signs(arguments, engine, dropout_p=p, rng=(SEED, OFFSET))
+        assert np.array_equal(found, expected), schedule
+    halves = kernel_signs([x.astype(np.float16) for x in arguments], dropout_p=p, rng=(SEED, OFFSET))
+    assert np.array_equal(halves, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("p", [0.0001, 0.1, 0.5, 0.97])
+def test_cuda_kernels_drop_the_same(p, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    arguments = uniform(2, 150, 190, heads=4, heads_k=2)
+    expected = dropped(*arguments, p=p, dropout_seed=SEED, dropout_offset=OFFSET)
+    there = [torch.from_numpy(x).to(torch.bfloat16).cuda() for x in arguments]
+    state = torch.from_numpy(np.array([SEED, OFFSET], np.uint64).view(np.int64)).cuda()
+    for schedule in (None, "qk:64x32:w4", "qk:128x64:w4:s2", "qk:128x64:w8"):
+        engine = tilewright.Engine(schedule=schedule) if schedule else None
+        for rng in ((SEED, OFFSET), state):
+            _, probs = flash_attn_func(*there, return_attn_probs=True, engine=engine, dropout_p=p, rng=rng)
+            assert np.array_equal(np.signbit(probs.float().cpu().numpy()), expected), schedule
+
+
+@pytest.mark.gpu
+def test_a_graph_replays_with_new_numbers(torch):
+    """The state is read on the device when the work runs: a captured call drops what its tensor says then."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    q, k, v = (torch.randn(2, 64, 2, 64, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+    state, out = torch.tensor([1, 2], device="cuda"), torch.empty_like(q)
+
+    def call():
+        flash_attn_func(q, k, v, dropout_p=0.5, rng=state, out=out)
+        return out.clone()
+
+    first = call()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        flash_attn_func(q, k, v, dropout_p=0.5, rng=state, out=out)
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(out, first)
+    state += 5
+    graph.replay()
+    torch.cuda.synchronize()
+    replayed = out.clone()
+    assert not torch.equal(replayed, first) and torch.equal(call(), replayed)

@@ -198,3 +198,55 @@ def on_device(view, torch):
     offset = (view.__array_interface__["data"][0] - base.__array_interface__["data"][0]) // base.itemsize
     strides = [stride // base.itemsize for stride in view.strides]
     return torch.from_numpy(base).cuda().as_strided(view.shape, strides, offset)
+
+
+def laid_out(values, align, torch):
+    """`values` on the device amid NaN, in rows aligned to `align` bytes and no more (16: or more); 0: every other
+    element of a row, which no vector instruction reads."""
+    step = 1 if align else 2
+    item = values.element_size()
+    stride = values.shape[-1] * step + 1
+    while stride * item % (align or item) or (align < 16 and stride * item % (2 * (align or item)) == 0):
+        stride += 1
+    rows = values[..., 0].numel()
+    offset = (align or item) // item
+    room = torch.full((offset + (rows + 1) * stride,), float("nan"), dtype=values.dtype, device="cuda")
+    strides = [stride]
+    for size in values.shape[-2:0:-1]:
+        strides.insert(0, strides[0] * size)
+    view = room.as_strided(values.shape, (*strides, step), offset)
+    view.copy_(values)
+    return view
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind, mask", (("float32", "none"), ("own", "causal"), ("own", "none")))
+@pytest.mark.parametrize("schedule", (None, "qk:64x32:w4", "qk:32x48:w1:s3"))
+def test_cuda_a_matrix_counts_the_same_however_it_is_aligned(schedule, kind, mask, torch):
+    """Copied ahead through shared memory where rows allow it, read where it lies elsewhere: the same bits."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    engine = Engine(schedule=schedule) if schedule else None
+    lengths = [(128, 192), (37, 201)]
+    for (sq, sk), dtype in zip(lengths, itertools.cycle(("bfloat16", "float16"))):
+        q, k, v, arguments = case_of("alibi", mask, sq, sk, (16, 24))
+        del arguments["alibi_slopes"]
+        own = getattr(torch, dtype)
+        rounded = [torch.from_numpy(x).to(own) for x in (q, k, v)]
+        rng = np.random.default_rng([sq, sk])
+        values = [torch.from_numpy(rng.standard_normal((n, h, sq, sk)).astype(np.float32)) for n, h in ((1, H), (B, 1))]
+        values[1][torch.from_numpy(rng.random((B, 1, sq, sk)) < 0.3)] = float("-inf")
+        types = (own if kind == "own" else torch.float32, own)
+        bias, added = (x.to(t) for x, t in zip(values, types))
+        expected, expected_lse = (np.asarray(x) for x in reference.attention(
+            *rounded, bias=bias, attn_mask=added, return_lse=True, **arguments))
+        there = [x.cuda() for x in rounded]
+        results = []
+        for align in (0, 2, 4, 8, 16):
+            laid = [laid_out(x, max(align, x.element_size()) if align else 0, torch) for x in (bias, added)]
+            out, lse = flash_attn_func(*there, bias=laid[0], attn_mask=laid[1], return_lse=True, engine=engine,
+                                       **arguments)
+            results.append((out, lse))
+            assert torch.equal(out, results[0][0]) and torch.equal(lse, results[0][1]), (sq, sk, align)
+        out, lse = results[0]
+        check("bias", out.double().cpu().numpy(), lse.cpu().numpy(), expected, expected_lse, dtype)

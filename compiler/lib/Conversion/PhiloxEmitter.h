@@ -45,20 +45,27 @@ public:
     }
     return mlir::arith::ConstantOp::create(b, bits);
   }
-  /// kernels::dropoutGroup.
-  mlir::Value group(mlir::Value index) {
+  /// kernels::dropoutRowGroup and dropoutColumnGroup.
+  mlir::Value rowGroup(mlir::Value row) { return group(row, 4); }
+  mlir::Value columnGroup(mlir::Value column) { return group(column, 5); }
+  /// kernels::dropoutHalf and dropoutPart, as i1.
+  mlir::Value half(mlir::Value index) { return bit(index, 8); }
+  mlir::Value part(mlir::Value column) { return bit(column, 16); }
+  /// The word with the bits of part 1 in the upper half, where those of part 0 are.
+  mlir::Value lowerPart(mlir::Value word) { return mlir::arith::ShLIOp::create(b, word, constant(16)); }
+
+private:
+  mlir::Value group(mlir::Value index, uint32_t shift) {
     using namespace mlir;
-    Value block = arith::ShLIOp::create(b, arith::ShRUIOp::create(b, index, constant(4)), constant(3));
+    Value block = arith::ShLIOp::create(b, arith::ShRUIOp::create(b, index, constant(shift)), constant(3));
     return arith::OrIOp::create(b, block, arith::AndIOp::create(b, index, constant(7)));
   }
-  /// kernels::dropoutHalf, as i1.
-  mlir::Value half(mlir::Value index) {
+  mlir::Value bit(mlir::Value index, uint32_t which) {
     using namespace mlir;
-    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, arith::AndIOp::create(b, index, constant(8)),
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, arith::AndIOp::create(b, index, constant(which)),
                                  constant(0));
   }
 
-private:
   mlir::ImplicitLocOpBuilder &b;
   mlir::Type type;
   llvm::SmallVector<std::array<mlir::Value, 2>> keys;

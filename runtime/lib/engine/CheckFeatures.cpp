@@ -31,7 +31,7 @@ constexpr NamedTensor kTensors[] = {
     {"seqused_k", &TwForwardArgs::seqused_k, true},
 };
 
-ScoreTensor scoreTensor(const TwTensor &tensor, int64_t seqlenK) {
+ScoreTensor scoreTensor(const TwTensor &tensor) {
   ScoreTensor result;
   result.given = tensor.rank != 0;
   if (result.given) {
@@ -41,7 +41,7 @@ ScoreTensor scoreTensor(const TwTensor &tensor, int64_t seqlenK) {
     }
     if (result.strides[3] != 1) {
       result.align = attn::AlignClass::Strided;
-    } else if (tensor.shape[3] % 2 == 0 && seqlenK % 2 == 0) { // kernels stop at seqlen_k, where rows may be longer
+    } else if (tensor.shape[3] % 2 == 0 || result.strides[2] != 0) {
       result.align = static_cast<attn::AlignClass>(rowAlignment(tensor));
     }
   }
@@ -117,8 +117,8 @@ void checks::checkFeatureData(const TwForwardArgs &args) {
 }
 
 void checks::fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, AttentionProblem &problem) {
-  problem.bias = scoreTensor(args.bias, sizes.seqlenK);
-  problem.attnMask = scoreTensor(args.attn_mask, sizes.seqlenK);
+  problem.bias = scoreTensor(args.bias);
+  problem.attnMask = scoreTensor(args.attn_mask);
   problem.keyPadding = tableTensor(args.key_padding_mask);
   problem.alibi = tableTensor(args.alibi_slopes);
   if (args.alibi_slopes.rank == 1) {
@@ -140,7 +140,7 @@ void checks::fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, Att
   problem.dropoutSeed = args.dropout_seed;
   problem.dropoutOffset = args.dropout_offset;
   problem.rngState = tableTensor(args.rng_state);
-  problem.probs = scoreTensor(args.probs, sizes.seqlenK);
+  problem.probs = scoreTensor(args.probs);
   problem.varlen = sizes.varlen;
   problem.totalQ = sizes.totalQ;
   problem.totalK = sizes.totalK;

@@ -52,7 +52,9 @@ void checkSharedMemory(const KernelKey &key) {
   if (key.sm == 0 || key.sm == kPtxOnly) {
     return;
   }
-  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV);
+  const unsigned scoreBytes = kernels::sharedScoreBytes(key.bias, key.biasAlign) +
+                              kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
+  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytes);
   if (need > gpuSharedLimit(key.sm)) {
     throw Error(TW_UNSUPPORTED,
                 "schedule: " + kernels::toText(key.schedule) + " needs " + std::to_string(need) +
@@ -80,6 +82,10 @@ attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
   default:
     return vector ? attn::ScoreOperand::Vector : attn::ScoreOperand::Matrix;
   }
+}
+
+unsigned sharedBytesOf(const ScoreTensor &tensor) {
+  return kernels::sharedScoreBytes(scoreOperand(tensor), tensor.align);
 }
 
 KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
@@ -261,10 +267,14 @@ kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, cons
     return *options.schedule;
   }
   if (gpu) {
+    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers take registers; not for
+    // padding, which ends all rows alike.
+    const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
+                        problem.dropoutP != 0.0;
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), problem.mask != attn::MaskKind::None || problem.window() ||
-                                          problem.documents.given || problem.keyPadding.given,
-                                      isMatrix(problem.bias) || isMatrix(problem.attnMask));
+                                      static_cast<unsigned>(problem.headDimV), masked,
+                                      isMatrix(problem.bias) || isMatrix(problem.attnMask),
+                                      sharedBytesOf(problem.bias) + sharedBytesOf(problem.attnMask));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                  static_cast<unsigned>(problem.headDimV), problem.seqlenQ);

@@ -417,11 +417,10 @@ bool CaseInputs::dropped(int64_t b, int64_t head, int64_t row, int64_t column) c
   if (features.dropout == 0.0) {
     return false;
   }
-  const kernels::PhiloxWords words = kernels::dropoutWords(
-      kernels::dropoutKey(features.dropoutSeed, features.dropoutOffset), features.dropoutOffset,
-      static_cast<uint32_t>(b * problem_->heads + head), kernels::dropoutGroup(row), kernels::dropoutGroup(column));
-  const uint32_t word = words[2 * kernels::dropoutHalf(row) + kernels::dropoutHalf(column)];
-  return !kernels::dropoutKeeps(word, kernels::dropoutThreshold(features.dropout));
+  const uint32_t bits = kernels::dropoutBits(kernels::dropoutKey(features.dropoutSeed, features.dropoutOffset),
+                                             features.dropoutOffset, static_cast<uint32_t>(b * problem_->heads + head),
+                                             row, column);
+  return !kernels::dropoutKeeps(bits, kernels::dropoutThreshold(features.dropout));
 }
 
 ForwardOptions CaseInputs::options() const {

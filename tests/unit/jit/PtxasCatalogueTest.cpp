@@ -37,15 +37,17 @@ struct Group {
   uint16_t sm;
   uint16_t headDim;
   attn::MaskKind mask;
+  bool bias = false; ///< (1, h, s, s), of q's type, copied
 };
 
 void PrintTo(const Group &group, std::ostream *stream) {
-  *stream << "sm_" << group.sm << "_d" << group.headDim << "_" << attn::stringifyMaskKind(group.mask).str();
+  *stream << "sm_" << group.sm << "_d" << group.headDim << "_" << attn::stringifyMaskKind(group.mask).str()
+          << (group.bias ? "_bias" : "");
 }
 
 std::string nameOf(const Group &group, bool even) {
   return "sm_" + std::to_string(group.sm) + " d" + std::to_string(group.headDim) + " " +
-         attn::stringifyMaskKind(group.mask).str() + (even ? " even" : " uneven");
+         attn::stringifyMaskKind(group.mask).str() + (group.bias ? " bias" : "") + (even ? " even" : " uneven");
 }
 
 constexpr attn::MaskKind kMasks[] = {attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak,
@@ -58,6 +60,9 @@ std::vector<Group> catalogue() {
       groups.push_back({90, headDim, mask});
     }
   }
+  for (uint16_t headDim : {64, 128}) {
+    groups.push_back({90, headDim, attn::MaskKind::None, true});
+  }
   // The schedules of GPUs with less shared memory.
   for (uint16_t sm : {80, 86}) {
     for (uint16_t headDim : {64, 128, 256}) {
@@ -65,6 +70,11 @@ std::vector<Group> catalogue() {
     }
   }
   return groups;
+}
+
+unsigned scoreBytesOf(const KernelKey &key) {
+  return kernels::sharedScoreBytes(key.bias, key.biasAlign) +
+         kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
 }
 
 KernelKey keyOf(const Group &group, bool even) {
@@ -75,8 +85,12 @@ KernelKey keyOf(const Group &group, bool even) {
   key.headDim = key.headDimV = group.headDim;
   key.evenM = key.evenN = even;
   key.align.fill(attn::AlignClass::Bytes16);
-  key.schedule =
-      kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, group.mask != attn::MaskKind::None);
+  if (group.bias) {
+    key.bias = attn::ScoreOperand::Matrix;
+    key.biasAlign = attn::AlignClass::Bytes16;
+  }
+  key.schedule = kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim,
+                                            group.mask != attn::MaskKind::None, group.bias, scoreBytesOf(key));
   key.normalize();
   return key;
 }
@@ -148,7 +162,7 @@ KernelKey keyOf(const FeatureKernel &kernel) {
   key.headDim = key.headDimV = kernel.headDim;
   key.align.fill(attn::AlignClass::Bytes16);
   kernel.change(key);
-  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.keyPadding;
+  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
   key.schedule = kernels::chooseGpuSchedule(key.sm, kernel.headDim, kernel.headDim, masked);
   key.normalize();
   return key;
@@ -195,7 +209,8 @@ void expectNoNewSpills(const PtxAssembler &assembler, const KernelKey &key, cons
   EXPECT_LE(registers, kGpuRegistersPerThread);
   EXPECT_LE((registers + 7) / 8 * 8 * 32 * key.schedule.warps, kGpuRegistersPerBlock) << registers;
   const bool forward = key.kind == kernels::KernelKind::Forward;
-  const int64_t shared = forward ? kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV) : 0;
+  const int64_t shared =
+      forward ? kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)) : 0;
   EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
 
   const int64_t stores = numberBefore(log, "bytes spill stores", -1);
@@ -290,10 +305,24 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     uint16_t headDim, headDimV;
     const char *schedule;
     attn::MaskKind mask;
+    attn::ScoreOperand bias = attn::ScoreOperand::None, attnMask = attn::ScoreOperand::None;
+    attn::AlignClass scoreAlign = attn::AlignClass::Bytes2;
   } samples[] = {
-      {1, 1, "qk:16x16:w1", attn::MaskKind::None},     {40, 24, "qk:64x32:w2", attn::MaskKind::Causal},
-      {64, 64, "qk:128x128:w4", attn::MaskKind::None}, {72, 128, "qk:32x48:w1", attn::MaskKind::GlmBreak},
-      {129, 200, "qk:64x16:w4", attn::MaskKind::None}, {256, 256, "qk:64x64:w4", attn::MaskKind::GlmPacked},
+      {1, 1, "qk:16x16:w1", attn::MaskKind::None},
+      {40, 24, "qk:64x32:w2", attn::MaskKind::Causal},
+      {64, 64, "qk:128x128:w4", attn::MaskKind::None},
+      {72, 128, "qk:32x48:w1", attn::MaskKind::GlmBreak},
+      {129, 200, "qk:64x16:w4", attn::MaskKind::None},
+      {256, 256, "qk:64x64:w4", attn::MaskKind::GlmPacked},
+      // Copied, each to a ring of its own; read in place.
+      {64, 64, "qk:64x32:w2:s2", attn::MaskKind::None, attn::ScoreOperand::Matrix, attn::ScoreOperand::MatrixF32,
+       attn::AlignClass::Bytes4},
+      {40, 24, "qk:32x48:w1:s3", attn::MaskKind::Causal, attn::ScoreOperand::MatrixF32, attn::ScoreOperand::MatrixBool},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::None, attn::ScoreOperand::Matrix,
+       attn::AlignClass::Bytes16},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Matrix, attn::ScoreOperand::VectorF32},
+      {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Vector, attn::ScoreOperand::MatrixF32,
+       attn::AlignClass::Strided},
   };
   for (const auto &sample : samples) {
     KernelKey key;
@@ -303,16 +332,19 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     key.headDim = sample.headDim;
     key.headDimV = sample.headDimV;
     key.align.fill(attn::AlignClass::Bytes2);
+    key.bias = sample.bias;
+    key.attnMask = sample.attnMask;
+    key.biasAlign = key.attnMaskAlign = sample.scoreAlign;
     key.schedule = kernels::parseSchedule(sample.schedule).value();
     key.normalize();
     EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
-              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV))
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))
         << toText(key);
     // Probabilities are a second pass, which takes the first one's buffers.
     key.probs = key.dropout = key.keyPadding = true;
     key.normalize();
     EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
-              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV))
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))
         << toText(key);
   }
 }

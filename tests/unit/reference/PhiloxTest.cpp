@@ -33,24 +33,36 @@ TEST(Philox, KnownAnswersOfSevenRounds) {
   EXPECT_EQ(philox4x32(kPiCounter, kPiKey), (PhiloxWords{0x4dfccabau, 0x190a87f0u, 0xc47362bau, 0xb6b5242au}));
 }
 
-TEST(Dropout, GroupsOfFourEntries) {
+TEST(Dropout, GroupsOfEightEntries) {
   // Rows 16 a + r and 16 a + r + 8 share a group and differ in the half.
-  EXPECT_EQ(dropoutGroup(0), 0u);
-  EXPECT_EQ(dropoutGroup(7), 7u);
-  EXPECT_EQ(dropoutGroup(8), 0u);
-  EXPECT_EQ(dropoutGroup(15), 7u);
-  EXPECT_EQ(dropoutGroup(16), 8u);
-  EXPECT_EQ(dropoutGroup(45), 21u);
+  EXPECT_EQ(dropoutRowGroup(0), 0u);
+  EXPECT_EQ(dropoutRowGroup(7), 7u);
+  EXPECT_EQ(dropoutRowGroup(8), 0u);
+  EXPECT_EQ(dropoutRowGroup(15), 7u);
+  EXPECT_EQ(dropoutRowGroup(16), 8u);
+  EXPECT_EQ(dropoutRowGroup(45), 21u);
   EXPECT_EQ(dropoutHalf(45), 1u);
   EXPECT_EQ(dropoutHalf(16), 0u);
   EXPECT_EQ(dropoutHalf(8), 1u);
-  int64_t seen[64] = {};
+  // Columns 32 a + r, + 8, + 16 and + 24 share one.
+  EXPECT_EQ(dropoutColumnGroup(31), 7u);
+  EXPECT_EQ(dropoutColumnGroup(32), 8u);
+  EXPECT_EQ(dropoutColumnGroup(77), 21u);
+  EXPECT_EQ(dropoutPart(15), 0u);
+  EXPECT_EQ(dropoutPart(16), 1u);
+  EXPECT_EQ(dropoutPart(32), 0u);
+  int64_t rows[64] = {}, columns[32] = {};
   for (int64_t i = 0; i < 128; ++i) {
-    ASSERT_LT(dropoutGroup(i), 64u);
-    seen[dropoutGroup(i)] += dropoutHalf(i) == 0 ? 1 : 100;
+    ASSERT_LT(dropoutRowGroup(i), 64u);
+    rows[dropoutRowGroup(i)] += dropoutHalf(i) == 0 ? 1 : 100;
+    ASSERT_LT(dropoutColumnGroup(i), 32u);
+    columns[dropoutColumnGroup(i)] += (dropoutHalf(i) == 0 ? 1 : 100) * (dropoutPart(i) == 0 ? 1 : 10);
   }
-  for (int64_t count : seen) {
+  for (int64_t count : rows) {
     EXPECT_EQ(count, 101);
+  }
+  for (int64_t count : columns) {
+    EXPECT_EQ(count, 1111) << "each word's each part once";
   }
 }
 
@@ -71,6 +83,17 @@ TEST(Dropout, WrittenDownWords) {
             (PhiloxWords{0x01cc1e6eu, 0xb1925b7du, 0x3548077au, 0xd8e5eb01u}));
 }
 
+TEST(Dropout, BitsOfAnEntry) {
+  // The words of seed 42, offset 7, head 3, groups 21 and 9 stand above: rows 37 and 45, columns 33, 41, 49, 57.
+  constexpr PhiloxKey key = dropoutKey(42, 7);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 37, 33), 0xe80fu);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 37, 49), 0x28a0u);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 37, 41), 0x5347u);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 37, 57), 0x22a7u);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 45, 33), 0x4719u);
+  EXPECT_EQ(dropoutBits(key, 7, 3, 45, 57), 0x3e4cu);
+}
+
 TEST(Dropout, Threshold) {
   EXPECT_EQ(dropoutThreshold(0.0), 65536u);
   EXPECT_EQ(dropoutThreshold(0.5), 32768u);
@@ -80,7 +103,7 @@ TEST(Dropout, Threshold) {
   EXPECT_EQ(dropoutThreshold(std::nextafter(1.0, 0.0)), 1u) << "something stays";
   EXPECT_DOUBLE_EQ(dropoutScale(dropoutThreshold(0.5)), 2.0);
   EXPECT_DOUBLE_EQ(dropoutScale(58982), 65536.0 / 58982.0);
-  EXPECT_TRUE(dropoutKeeps(0x7fffffffu, 32768));
-  EXPECT_FALSE(dropoutKeeps(0x80000000u, 32768));
-  EXPECT_TRUE(dropoutKeeps(kOnes, 65536)) << "at 65536 nothing is dropped";
+  EXPECT_TRUE(dropoutKeeps(0x7fffu, 32768));
+  EXPECT_FALSE(dropoutKeeps(0x8000u, 32768));
+  EXPECT_TRUE(dropoutKeeps(0xffffu, 65536)) << "at 65536 nothing is dropped";
 }

@@ -206,6 +206,31 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
   EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, 8, 6, true));
 }
 
+TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {
+  AttentionProblem problem;
+  problem.device = TW_DEVICE_CUDA;
+  problem.dtype = problem.outDtype = TW_FLOAT16;
+  problem.rowAlign.fill(16);
+  problem.batch = 1;
+  problem.heads = problem.headsK = 1;
+  problem.seqlenQ = problem.seqlenK = 256;
+  problem.headDim = problem.headDimV = 256;
+  problem.bias = {true, TW_FLOAT16, {0, 0, 256, 1}, attn::AlignClass::Bytes2};
+  // 64x64 with head dim 256 leaves 3 KiB of 99; a block of 16-bit scores takes 8.
+  const PlanOptions asked = gpuOptions("qk:64x64:w4", 86);
+  PlanOptions table = asked;
+  table.schedule.reset();
+  EXPECT_NO_THROW(makePlan(problem, asked)) << "read in place";
+  EXPECT_EQ(kernels::toText(forwardSchedule(problem, table)), "qk:64x64:w4");
+  problem.bias.align = attn::AlignClass::Bytes4;
+  EXPECT_THAT(expectError(TW_UNSUPPORTED, "schedule", [&] { makePlan(problem, asked); }),
+              HasSubstr("qk:64x64:w4 needs 106496 bytes of shared memory"));
+  EXPECT_EQ(kernels::toText(forwardSchedule(problem, table)), "qk:64x32:w4");
+  EXPECT_NO_THROW(makePlan(problem, table));
+  problem.bias.strides[2] = 0;
+  EXPECT_NO_THROW(makePlan(problem, asked)) << "one row for all queries is read in place";
+}
+
 TEST_F(Cuda, GridsHaveALimit) {
   AttentionProblem problem;
   problem.device = TW_DEVICE_CUDA;

@@ -288,15 +288,19 @@ TEST(FeatureValidation, VarlenIsResolved) {
   expectError(TW_INVALID_ARGUMENT, "q", [&] { check(shape, Purpose::Run); });
 }
 
-TEST(FeatureValidation, PairsOfScoresNeedAnEvenLength) {
-  // Rows of 6 floats, 8 bytes aligned, of which sequences have 4 or 5.
-  PackedCall even;
-  even.args.bias = even.tensor(TW_FLOAT32, {3, 4, 3, 6}, 0);
-  EXPECT_EQ(check(even).bias.align, attn::AlignClass::Bytes8);
-  PackedCall odd({0, 2, 2, 5}, {0, 5, 6, 7});
-  odd.args.max_seqlen_k = 5;
-  odd.args.bias = odd.tensor(TW_FLOAT32, {3, 4, 3, 6}, 0);
-  EXPECT_EQ(check(odd).bias.align, attn::AlignClass::Bytes2) << "a pair would reach past max_seqlen_k";
+TEST(FeatureValidation, OneOddRowOfScoresIsReadAloneNotInPairs) {
+  // Rows of floats that memory aligns to 8 bytes: of one row for all queries no pair may reach past its end.
+  auto align = [](int64_t queries, int64_t keys, int64_t length) {
+    Sizes sizes;
+    sizes.seqlenK = length;
+    Call call(sizes);
+    call.args.bias = call.tensor(TW_FLOAT32, {1, 1, queries, keys}, 0);
+    call.args.bias.strides[2] = keys + keys % 2;
+    return check(call).bias.align;
+  };
+  EXPECT_EQ(align(1, 8, 8), attn::AlignClass::Bytes16);
+  EXPECT_EQ(align(1, 7, 7), attn::AlignClass::Bytes2);
+  EXPECT_EQ(align(5, 7, 7), attn::AlignClass::Bytes16) << "rows of a matrix are copied, which may end anywhere";
 }
 
 TEST(FeatureValidation, VarlenForms) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 using namespace tilewright;
 using namespace tilewright::kernels;
@@ -113,9 +114,12 @@ TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
     ASSERT_EQ(gpuSharedLimit(sm), limit);
     for (unsigned headDim = 1; headDim <= 256; ++headDim) {
       for (unsigned headDimV : {1u, 16u, 17u, 64u, 96u, 128u, 192u, 255u, 256u, headDim}) {
-        for (auto [masked, matrix] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
-          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked, matrix);
-          ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV), limit)
+        // Scores' entries in shared memory: none, 16-bit floats, float32, two of it.
+        for (auto [masked, matrix, bytes] :
+             {std::tuple{false, false, 0u}, {true, false, 0u}, {false, true, 0u}, {true, true, 2u}, {true, true, 4u},
+              {false, true, 8u}}) {
+          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes);
+          ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV, bytes), limit)
               << "sm_" << sm << " " << headDim << " " << headDimV << " " << toText(schedule);
           // ptxas keeps a block's registers below the limit if a thread may have any at all; with fewer it spills.
           ASSERT_GE(kGpuRegistersPerBlock / (32 * schedule.warps), 128) << toText(schedule);
@@ -130,6 +134,9 @@ TEST(Schedule, SharedBytesCountWholeMatricesAndStages) {
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4"), 64, 40), (128 + 64) * 128 + 64 * 96);
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:64x64:w4"), 256, 256), 96 * 1024);
   EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x64:w4:s2"), 128, 72), 128 * 256 + 2 * 64 * (256 + 160));
+  // A bias of bfloat16 and a mask of float32: 6 bytes a score.
+  EXPECT_EQ(forwardSharedBytes(*parseSchedule("qk:128x48:w4:s2"), 64, 64, 6),
+            128 * 128 + 2 * (48 * 256 + 128 * 48 * 6));
 }
 
 TEST(Schedule, KnownGpusAreSorted) {
@@ -148,14 +155,15 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
   for (auto [sm, kib] : {std::pair{86u, 99}, {80u, 163}, {90u, 227}}) {
     for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
-        for (auto [masked, matrix] : {std::pair{false, false}, {true, false}, {false, true}, {true, true}}) {
+        for (auto [masked, matrix, bytes] :
+             {std::tuple{false, false, 0u}, {true, false, 0u}, {false, true, 0u}, {true, true, 0u}, {false, true, 4u}}) {
           for (const nlohmann::json &row : table["rows"]) {
             const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
             if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
                 row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix &&
-                kib <= row.value("maxSharedKiB", 227) &&
-                forwardSharedBytes(schedule, headDim, headDimV) <= kib * 1024) {
-              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix)), row["schedule"]);
+                row.value("copied", bytes != 0) == (bytes != 0) && kib <= row.value("maxSharedKiB", 227) &&
+                forwardSharedBytes(schedule, headDim, headDimV, bytes) <= kib * 1024) {
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes)), row["schedule"]);
               ++probes;
               break;
             }
@@ -164,5 +172,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 4);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 5);
 }

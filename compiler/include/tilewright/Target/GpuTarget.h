@@ -65,11 +65,13 @@ constexpr int64_t gpuSharedLimit(unsigned sm) {
   return least;
 }
 
-/// Columns of a tile of 16-bit elements in shared memory: what matrix instructions, 16 columns deep, may touch.
+/// Columns of a tile in shared memory: what matrix instructions, 16 columns deep, may touch.
 constexpr int64_t gpuSharedColumns(int64_t cols) { return (cols + 15) / 16 * 16; }
 
 /// Bytes from row to row of such a tile: nothing is padded, rows are swizzled (TileToNVVM/Lowering.h).
-constexpr int64_t gpuSharedPitch(int64_t cols) { return gpuSharedColumns(cols) * 2; }
+constexpr int64_t gpuSharedPitch(int64_t cols, int64_t elementBytes = 2) {
+  return gpuSharedColumns(cols) * elementBytes;
+}
 
 } // namespace tilewright
 

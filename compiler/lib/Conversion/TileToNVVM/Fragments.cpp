@@ -335,7 +335,12 @@ LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp
     if (!op.getBounds()[dim]) {
       return position;
     }
-    Value end = arith::SubIOp::create(b, scalars.lookup(view.getSizes()[dim]), index(last));
+    Value end = arith::SubIOp::create(b, scalars.lookup(view.getSizes()[dim]), index(1));
+    if (last == 2) {
+      // The pair that the last element is in, which is aligned like all pairs. Of an odd number of columns it reaches one
+      // past them: rows that long are not the tensor's own, which have pairs only where their length is even.
+      end = arith::AndIOp::create(b, end, index(-2));
+    }
     return arith::MinSIOp::create(b, position, end);
   };
   int64_t groups = groupsOf(type.getDimSize(1));

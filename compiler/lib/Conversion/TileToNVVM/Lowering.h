@@ -29,10 +29,13 @@ struct Fragment {
 ///
 /// Swizzle: let 2^t, at most 8, be the largest power of two that divides the 16-byte units of a row. Unit x of row r lies
 /// at unit x ^ f(r) of that row, with f(r) = (r mod 8) / 2^(3 - t). ldmatrix reads one unit of eight consecutive rows at
-/// once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all.
+/// once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all. Of
+/// elements of 4 bytes half a warp reads pairs of units of four consecutive rows at once: f(r) is
+/// 2 ((r mod 4) / 2^(3 - t)).
 struct SharedBuffer {
   int64_t offset = 0;
   int64_t rows = 0, cols = 0;
+  int64_t elementBytes = 2;
   int64_t paddedCols = 0; ///< columns rounded up to 16: what a matrix instruction may touch
   int64_t pitch = 0;      ///< bytes from row to row
   mlir::Value slotBytes;  ///< i32: where the slot of a ring starts; null for one buffer
@@ -87,15 +90,15 @@ private:
   //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
   mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
   mlir::LogicalResult lowerHull(tile::HullOp op);
+  void lowerAllSet(tile::AllSetOp op);
 
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
   void lowerSlot(tile::SlotOp op);
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
-  void copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
-                     bool rowBound, mlir::Type memory);
-  void copyAsync(const SharedBuffer &buffer, tile::ViewOp view, mlir::Value firstRow, mlir::Value firstCol,
-                 bool rowBound, int64_t chunkBytes);
+  void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
+  void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes);
+  void lowerLoadShared(tile::LoadSharedOp op);
   void lowerClearRows(tile::ClearRowsOp op);
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
@@ -104,11 +107,11 @@ private:
   mlir::Value swizzleOf(const SharedBuffer &buffer, mlir::Value row);
   /// Where byte `byte` of row `row` (both i32) lies in a buffer.
   mlir::Value placeOf(const SharedBuffer &buffer, mlir::Value row, mlir::Value byte);
-  /// The matrix row that this lane names to ldmatrix, of matrices in one buffer.
+  /// The matrix row that this lane names to ldmatrix, or reads itself, of matrices in one buffer.
   struct LanePlaces {
     SharedBuffer buffer;
     mlir::Value row;  ///< i32: the lane's row within a matrix, or pair of matrices
-    mlir::Value unit; ///< i32: 0 or 16, the byte within a pair of units
+    mlir::Value unit; ///< i32: the byte within a pair of units
     llvm::SmallVector<mlir::Value> places; ///< i32, by the swizzled bits of the matrix's position; made when needed
   };
   mlir::Value matrixAddress(LanePlaces &lanes, int64_t row, int64_t byte);

@@ -9,33 +9,41 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile2nvvm;
 
-/// One Philox call serves rows i, i + 8 by columns j, j + 8: four elements of two neighbouring groups of a slab, all of
-/// one thread. The tile's first row and column are multiples of 16, as positions of blocks are.
+/// One Philox call serves rows i, i + 8 by columns j, j + 8, j + 16, j + 24, all of one thread. The tile's first row and
+/// column are multiples of 16, as positions of blocks are. Of 16 columns that are the first or second half of their 32,
+/// which is known when the kernel runs, half of each word is used.
 LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   auto type = cast<RankedTensorType>(op.getType());
-  if (op.getTransposed() || type.getDimSize(1) % 16 != 0) {
+  const int64_t cols = type.getDimSize(1);
+  if (op.getTransposed() || cols % 16 != 0) {
     return op.emitOpError("expected queries as rows, and a multiple of 16 columns, got ") << type;
   }
   auto at = [&](Value old) { return scalars.lookup(old); };
   PhiloxEmitter philox(b, at(op.getKey0()), at(op.getKey1()));
-  // Of row 16 a + 8 s + r the group is 8 a + r, and a thread's r is its laneRow; of columns likewise.
-  auto groupOf = [&](Value first, Value within) -> Value {
-    return arith::AddIOp::create(b, arith::ShRUIOp::create(b, first, i32(1)), within);
-  };
-  const int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
+  const int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(cols), step = cols % 32 == 0 ? 4 : 2;
   SmallVector<Value> elements(countOf(type));
   Value warpRow = arith::MulIOp::create(b, warp, i32(16));
   for (int64_t slab = 0; slab < slabs; ++slab) {
     Value first = arith::AddIOp::create(b, at(op.getRow()), i32(slab * 16 * warps));
-    Value row = groupOf(arith::AddIOp::create(b, first, warpRow), laneRow);
-    for (int64_t pair = 0; pair < groups; pair += 2) {
-      Value firstCol = arith::AddIOp::create(b, at(op.getCol()), i32(8 * pair));
+    Value firstRow = arith::AddIOp::create(b, first, warpRow);
+    // Of row 16 a + 8 s + r the group is 8 a + r, and a thread's r is its laneRow; of columns likewise.
+    Value row = arith::AddIOp::create(b, arith::ShRUIOp::create(b, firstRow, i32(1)), laneRow);
+    for (int64_t group = 0; group < groups; group += step) {
+      Value firstCol = arith::AddIOp::create(b, at(op.getCol()), i32(8 * group));
+      Value firstGroup = arith::ShLIOp::create(b, arith::ShRUIOp::create(b, firstCol, i32(5)), i32(3));
+      Value second = step == 2 ? philox.part(firstCol) : Value();
       for (int64_t e = 0; e < 2; ++e) {
-        Value col = groupOf(firstCol, arith::AddIOp::create(b, laneCol, i32(e)));
+        Value col = arith::AddIOp::create(b, firstGroup, arith::AddIOp::create(b, laneCol, i32(e)));
         PhiloxEmitter::Words words = philox({row, col, at(op.getHead()), at(op.getOffset())});
         for (int64_t rowHalf = 0; rowHalf < 2; ++rowHalf) {
-          for (int64_t colHalf = 0; colHalf < 2; ++colHalf) {
-            elements[(slab * groups + pair + colHalf) * 4 + 2 * rowHalf + e] = words[2 * rowHalf + colHalf];
+          for (int64_t next = 0; next < step; ++next) { // the columns 8 apart
+            Value word = words[2 * rowHalf + next % 2];
+            if (step == 2) {
+              word = arith::SelectOp::create(b, second, philox.lowerPart(word), word);
+            } else if (next / 2 == 1) {
+              word = philox.lowerPart(word);
+            }
+            elements[(slab * groups + group + next) * 4 + 2 * rowHalf + e] = word;
           }
         }
       }
@@ -91,4 +99,37 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   scalars.map(op.getEnd(), toIndex(end));
   scalars.map(op.getHoles(), toIndex(holes));
   return success();
+}
+
+/// Every warp asks for itself: its lanes look at an element each, several times over, and vote.
+void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  const auto count = static_cast<int64_t>(op.getCount());
+  Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
+  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), all;
+  for (int64_t start = 0; start < count; start += 32) {
+    Value number = arith::AddIOp::create(b, toIndex(lane), index(start));
+    Value place = arith::AddIOp::create(b, first, number);
+    // Unsigned: what lies before the view is outside of it too.
+    Value asked = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, place, size);
+    if (start + 32 > count) {
+      Value counted = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, index(count));
+      asked = arith::AndIOp::create(b, asked, counted);
+    }
+    auto read = scf::IfOp::create(b, TypeRange{i8}, asked, /*withElseRegion=*/true);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(read.thenBlock());
+      Value offset = arith::MulIOp::create(b, place, scalars.lookup(view.getStrides()[0]));
+      offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+      Value address = globalAddress(scalars.lookup(view.getBase()), i8, offset);
+      scf::YieldOp::create(b, LLVM::LoadOp::create(b, i8, address, 1).getResult());
+      b.setInsertionPointToStart(read.elseBlock());
+      scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, 1)).getResult());
+    }
+    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none);
+    all = all ? Value(arith::AndIOp::create(b, all, set)) : set;
+  }
+  scalars.map(op.getAll(), NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), all, NVVM::VoteSyncKind::all).getResult());
 }

@@ -14,7 +14,8 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.rows = type.getRows();
   buffer.cols = type.getCols();
   buffer.paddedCols = gpuSharedColumns(buffer.cols);
-  buffer.pitch = gpuSharedPitch(buffer.cols);
+  buffer.elementBytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+  buffer.pitch = gpuSharedPitch(buffer.cols, buffer.elementBytes);
   buffer.offset = sharedBytes;
   sharedBytes += buffer.rows * buffer.pitch * type.getStages();
   sharedBuffers[op.getBuffer()] = buffer;
@@ -29,6 +30,10 @@ void FunctionLowering::lowerSlot(tile::SlotOp op) {
 
 Value FunctionLowering::swizzleOf(const SharedBuffer &buffer, Value row) {
   int64_t bits = buffer.swizzleBits();
+  if (buffer.elementBytes == 4) { // rows of at least 64 bytes: bits is 2 or 3
+    Value low = arith::AndIOp::create(b, row, i32(4 - (8 >> bits)));
+    return arith::ShLIOp::create(b, low, i32(2 + bits));
+  }
   Value low = arith::AndIOp::create(b, row, i32(8 - (8 >> bits)));
   // Shifted right by 3 - bits, then left by the 4 of a unit's size.
   return arith::ShLIOp::create(b, low, i32(1 + bits));
@@ -67,20 +72,19 @@ Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, i
 }
 
 LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
   tile::ViewType type = op.getView().getType();
-  if (type.getElementType().getIntOrFloatBitWidth() != 16) {
-    return op.emitOpError("expected 16-bit floats on a GPU, got ") << type.getElementType();
-  }
-  if (op.getBounds()[1]) {
-    return op.emitOpError("expected no bound on columns");
-  }
   const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
-  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
-  if (type.getUnit() && type.getAlign() >= 4) {
-    copyAsync(buffer, view, firstRow, firstCol, op.getBounds()[0], type.getAlign());
+  int64_t chunkBytes = type.getUnit() ? std::max<int64_t>(type.getAlign(), buffer.elementBytes) : 0;
+  if (buffer.elementBytes != 2 && (!type.getElementType().isF32() || chunkBytes == 0)) {
+    return op.emitOpError("expected 16-bit floats, or float32 in rows without gaps, on a GPU, got ") << type;
+  }
+  if (op.getBounds()[1] && chunkBytes < 4) {
+    return op.emitOpError("expected no bound on columns where rows are not aligned to 4 bytes");
+  }
+  if (chunkBytes >= 4) {
+    copyAsync(buffer, op, chunkBytes);
   } else {
-    copyByThreads(buffer, view, firstRow, firstCol, op.getBounds()[0], b.getIntegerType(16));
+    copyByThreads(buffer, op, b.getIntegerType(16));
   }
   return success();
 }
@@ -119,19 +123,21 @@ void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
 }
 
 /// cp.async, `chunkBytes` at a time: neighbouring threads take neighbouring chunks of a row. What lies past the row's
-/// last column, or in rows past the view's end, is filled with zeros by copying fewer bytes than the chunk has.
+/// last column, or past the view's end, is filled with zeros by copying fewer bytes than the chunk has.
+/// (compute-sanitizer counts the whole chunk all the same, and reports one that an allocation ends within.)
 ///
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
 /// copy. Rows' swizzles repeat every eight rows, and so every few steps.
-void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
-                                 bool rowBound, int64_t chunkBytes) {
-  int64_t chunks = buffer.paddedCols * 2 / chunkBytes; // of a row
+void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
+  int64_t chunks = buffer.pitch / chunkBytes; // of a row
   int64_t rowStep = 1;
   while (2 * rowStep * chunks <= threads() && buffer.rows % (2 * rowStep) == 0) {
     rowStep *= 2;
   }
-  Type i16 = b.getIntegerType(16);
+  Type word = b.getIntegerType(8 * buffer.elementBytes);
   Value base = scalars.lookup(view.getBase()), rowStride = scalars.lookup(view.getStrides()[0]);
   Value size = scalars.lookup(view.getSizes()[0]);
   Value threadRow = arith::DivUIOp::create(b, thread, i32(chunks));
@@ -142,12 +148,19 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
     Value firstCopied = arith::AddIOp::create(b, firstRow, toIndex(threadRow));
     Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), firstCol);
     Value offset = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, firstCopied, rowStride));
-    Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / 2));
-    Value from = globalAddress(base, i16, arith::AddIOp::create(b, offset, toIndex(col)));
+    Value col = arith::MulIOp::create(b, chunk, i32(chunkBytes / buffer.elementBytes));
+    Value from = globalAddress(base, word, arith::AddIOp::create(b, offset, toIndex(col)));
     Value step = arith::IndexCastOp::create(b, b.getI64Type(), arith::MulIOp::create(b, rowStride, index(rowStep)));
     Value wanted;
-    if (buffer.cols != buffer.paddedCols) {
-      Value left = arith::SubIOp::create(b, i32(buffer.cols * 2), byte);
+    if (op.getBounds()[1] || buffer.cols != buffer.paddedCols) {
+      Value inRow = i32(buffer.cols * buffer.elementBytes); // bytes
+      if (op.getBounds()[1]) {
+        Value inView = arith::SubIOp::create(b, scalars.lookup(view.getSizes()[1]), firstCol);
+        inView = arith::MinSIOp::create(b, inView, index(buffer.cols));
+        inView = arith::IndexCastOp::create(b, b.getI32Type(), inView);
+        inRow = arith::MulIOp::create(b, inView, i32(buffer.elementBytes));
+      }
+      Value left = arith::SubIOp::create(b, inRow, byte);
       wanted = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
     }
     SmallVector<Value> places(std::max<int64_t>(1, 8 / rowStep)); // by the row modulo 8, which the swizzle depends on
@@ -158,7 +171,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
         place = placeOf(buffer, arith::AddIOp::create(b, threadRow, i32(placeRow)), byte);
       }
       Value bytes = wanted;
-      if (rowBound) {
+      if (op.getBounds()[0]) {
         Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
         Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size);
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));
@@ -168,7 +181,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
       auto cache = chunkBytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
       NVVM::CpAsyncOp::create(b, to, from, static_cast<uint32_t>(chunkBytes), cache, bytes);
       if (row + rowStep < buffer.rows) {
-        from = LLVM::GEPOp::create(b, from.getType(), i16, from, ValueRange{step});
+        from = LLVM::GEPOp::create(b, from.getType(), word, from, ValueRange{step});
       }
     }
   };
@@ -193,8 +206,9 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::ViewOp view, 
 }
 
 /// Element by element, for rows whose alignment or stride cp.async cannot serve.
-void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp view, Value firstRow, Value firstCol,
-                                     bool rowBound, Type memory) {
+void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, Type memory) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   Value base = scalars.lookup(view.getBase());
   Value rowStride = scalars.lookup(view.getStrides()[0]), colStride = scalars.lookup(view.getStrides()[1]);
   Value size = scalars.lookup(view.getSizes()[0]);
@@ -206,7 +220,7 @@ void FunctionLowering::copyByThreads(const SharedBuffer &buffer, tile::ViewOp vi
   Value col = arith::RemUIOp::create(b, loop.getInductionVar(), columns);
   Value globalRow = arith::AddIOp::create(b, firstRow, row);
   Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, col, index(buffer.cols));
-  if (rowBound) {
+  if (op.getBounds()[0]) {
     inside = arith::AndIOp::create(b, inside,
                                    arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size));
   }
@@ -238,6 +252,44 @@ SmallVector<Value> FunctionLowering::loadMatrix(Value address, bool transposed) 
     registers.push_back(LLVM::ExtractValueOp::create(b, four, ArrayRef<int64_t>{i}));
   }
   return registers;
+}
+
+/// The fragment layout is that of ldmatrix, which reads two groups of columns of 16-bit elements at once; of 4-byte
+/// elements each lane reads its own pairs.
+void FunctionLowering::lowerLoadShared(tile::LoadSharedOp op) {
+  auto type = cast<RankedTensorType>(op.getTile().getType());
+  int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
+  LanePlaces lanes;
+  lanes.buffer = sharedBuffers.find(op.getBuffer())->second;
+  Fragment result;
+  result.packed = lanes.buffer.elementBytes == 2;
+  Value firstRow = arith::MulIOp::create(b, warp, i32(16));
+  if (result.packed) {
+    lanes.row = arith::AddIOp::create(b, firstRow, arith::AndIOp::create(b, lane, i32(15)));
+    lanes.unit = arith::MulIOp::create(b, arith::ShRUIOp::create(b, lane, i32(4)), i32(16));
+  } else {
+    lanes.row = arith::AddIOp::create(b, firstRow, laneRow);
+    lanes.unit = arith::MulIOp::create(b, laneCol, i32(4));
+  }
+  Type pair = VectorType::get({2}, type.getElementType());
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    int64_t row = slab * 16 * warps;
+    if (result.packed) {
+      for (int64_t group = 0; group < groups; group += 2) {
+        llvm::append_range(result.elements, loadMatrix(matrixAddress(lanes, row, group * 16), false));
+      }
+      continue;
+    }
+    for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t half = 0; half < 2; ++half) {
+        Value both = LLVM::LoadOp::create(b, pair, matrixAddress(lanes, row + 8 * half, group * 32), 8);
+        for (int64_t e = 0; e < 2; ++e) {
+          result.elements.push_back(LLVM::ExtractElementOp::create(b, both, i32(e)));
+        }
+      }
+    }
+  }
+  fragments[op.getTile()] = std::move(result);
 }
 
 /// mma.sync.m16n8k16 over slabs, groups of 8 columns, and steps of 16 along the depth.

@@ -126,11 +126,19 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto random = dyn_cast<tile::RandomBitsOp>(op)) {
     return lowerRandomBits(random);
   }
+  if (auto all = dyn_cast<tile::AllSetOp>(op)) {
+    lowerAllSet(all);
+    return success();
+  }
   if (auto hull = dyn_cast<tile::HullOp>(op)) {
     return lowerHull(hull);
   }
   if (auto copy = dyn_cast<tile::AsyncLoadOp>(op)) {
     return lowerAsyncLoad(copy);
+  }
+  if (auto load = dyn_cast<tile::LoadSharedOp>(op)) {
+    lowerLoadShared(load);
+    return success();
   }
   if (auto clear = dyn_cast<tile::ClearRowsOp>(op)) {
     lowerClearRows(clear);

@@ -33,6 +33,7 @@ private:
   LogicalResult verifyValue(Operation *op, Value value);
   LogicalResult verifyDot(tile::DotOp op);
   LogicalResult verifyTruncate(arith::TruncFOp op);
+  LogicalResult verifyLoadShared(tile::LoadSharedOp op);
   LogicalResult verifyWord(Operation *op, RankedTensorType tile);
   LogicalResult verifySharedBytes();
 
@@ -52,8 +53,8 @@ bool isKnown(Operation *op) {
          isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
              tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
-             tile::HullOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::ClearRowsOp,
-             tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
+             tile::HullOp, tile::AllSetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp,
+             tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op);
 }
 
 /// A value that `op` defines, as a result or as a block's argument.
@@ -68,7 +69,7 @@ LogicalResult ProgramVerifier::verifyValue(Operation *op, Value value) {
              << rowUnit << ", 16 for each of " << warps << " warps, got " << tile;
     }
     Type element = tile.getElementType();
-    if (isHalf(element) && !isa<arith::TruncFOp, tile::LoadOp>(op)) {
+    if (isHalf(element) && !isa<arith::TruncFOp, tile::LoadOp, tile::LoadSharedOp>(op)) {
       return op->emitOpError("expected 16-bit floats to come from arith.truncf or tile.load, got ") << tile;
     }
     if (element.isInteger(8) && (isa<tile::LoadOp>(op) || op->hasTrait<OpTrait::ConstantLike>())) {
@@ -101,6 +102,15 @@ LogicalResult ProgramVerifier::verifyTruncate(arith::TruncFOp op) {
       !isHalf(cast<RankedTensorType>(op.getType()).getElementType())) {
     return op.emitOpError("expected a rank-2 tile of f32 to become f16 or bf16, got ")
            << source << " -> " << op.getType();
+  }
+  return success();
+}
+
+/// Fragments are read two groups of columns at a time, or as words.
+LogicalResult ProgramVerifier::verifyLoadShared(tile::LoadSharedOp op) {
+  tile::SharedType type = op.getBuffer().getType();
+  if ((!isHalf(type.getElementType()) && !type.getElementType().isF32()) || type.getCols() % 16 != 0) {
+    return op.emitOpError("expected f16, bf16 or f32 and a multiple of 16 columns, got ") << type;
   }
   return success();
 }
@@ -171,12 +181,16 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
   if (auto load = dyn_cast<tile::LoadOp>(op)) {
     return verifyWord(op, cast<RankedTensorType>(load.getTile().getType()));
   }
+  if (auto load = dyn_cast<tile::LoadSharedOp>(op)) {
+    return verifyLoadShared(load);
+  }
   if (auto store = dyn_cast<tile::StoreOp>(op)) {
     return verifyWord(op, cast<RankedTensorType>(store.getTile().getType()));
   }
   if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
     tile::SharedType type = alloc.getBuffer().getType();
-    sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols());
+    int64_t bytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+    sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols(), bytes);
   }
   return success();
 }

@@ -114,6 +114,7 @@ private:
   /// `count` vectors of one row of a tile of random bits.
   Chunks randomBits(tile::RandomBitsOp op, mlir::Value rowIndex, int64_t count);
   void lowerHull(tile::HullOp op);
+  void lowerAllSet(tile::AllSetOp op);
 
   //===- Dot.cpp: products and transposition ----------------------------------------------------------------------===//
   mlir::LogicalResult lowerDot(tile::DotOp op);

@@ -8,8 +8,8 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile2vec;
 
-/// Each lane makes its own Philox call and takes one of the four words: the other three belong to rows and columns 8
-/// away, which are other iterations.
+/// Each lane makes its own Philox call and takes its 16 bits: the others belong to rows and columns that are other
+/// iterations.
 FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Value rowIndex, int64_t count) {
   VectorType type = vectorType(b.getI32Type());
   auto repeat = [&](Value value) -> Value { return vector::BroadcastOp::create(b, type, value); };
@@ -30,11 +30,14 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
     Value row = first, col = second;
     Value &across = op.getTransposed() ? row : col;
     across = arith::AddIOp::create(b, across, iota);
-    PhiloxEmitter::Words words = philox({philox.group(row), philox.group(col), head, offset});
+    PhiloxEmitter::Words words = philox({philox.rowGroup(row), philox.columnGroup(col), head, offset});
     Value rowHalf = philox.half(row), colHalf = philox.half(col);
     Value upper = arith::SelectOp::create(b, colHalf, words[1], words[0]);
     Value lower = arith::SelectOp::create(b, colHalf, words[3], words[2]);
-    chunks.push_back(arith::SelectOp::create(b, rowHalf, lower, upper));
+    Value word = arith::SelectOp::create(b, rowHalf, lower, upper);
+    Value second = philox.part(col);
+    Value low = philox.lowerPart(word);
+    chunks.push_back(arith::SelectOp::create(b, second, low, word));
   }
   return chunks;
 }
@@ -62,4 +65,22 @@ void FunctionLowering::lowerHull(tile::HullOp op) {
   scalars.map(op.getEnd(), hull[1]);
   Value length = arith::SubIOp::create(b, hull[1], hull[0]);
   scalars.map(op.getHoles(), arith::SubIOp::create(b, length, hull[2]).getResult());
+}
+
+void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
+  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  Type i8 = b.getI8Type();
+  Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
+  Value last = arith::AddIOp::create(b, first, constant(static_cast<int64_t>(op.getCount())));
+  Value begin = arith::MaxSIOp::create(b, first, constant(0)), end = arith::MinSIOp::create(b, last, size);
+  Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+  SmallVector<Value> all = loop(begin, end, 1, {yes}, [&](Value number, ValueRange carried) -> SmallVector<Value> {
+    Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
+    offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
+    Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, offset), 1);
+    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+    return {arith::AndIOp::create(b, carried[0], set)};
+  });
+  scalars.map(op.getAll(), all[0]);
 }

@@ -164,6 +164,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto load = dyn_cast<tile::LoadScalarOp>(op)) {
     return lowerLoadScalar(load);
   }
+  if (auto all = dyn_cast<tile::AllSetOp>(op)) {
+    lowerAllSet(all);
+    return success();
+  }
   if (auto hull = dyn_cast<tile::HullOp>(op)) {
     lowerHull(hull);
     return success();

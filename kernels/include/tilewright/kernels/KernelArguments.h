@@ -110,6 +110,10 @@ private:
 /// Of RowLimits only the lengths' features matter, of RowBounds also documents and keyPadding.
 ArgList kernelArguments(KernelKind kind, const ForwardFeatures &features);
 
+/// Bytes that a score's entry of a bias or mask takes in shared memory on a GPU, which copies blocks of float matrices
+/// whose rows cp.async can read ahead of their use; 0 for what is read where it lies.
+unsigned sharedScoreBytes(attn::ScoreOperand kind, attn::AlignClass align);
+
 } // namespace tilewright::kernels
 
 #endif // TILEWRIGHT_KERNELS_KERNELARGUMENTS_H

@@ -47,14 +47,16 @@ inline constexpr std::string_view kScheduleForm =
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
 Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);
 
-/// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, rings of k and of v.
+/// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, rings of k and of v, and rings
+/// of blocks of those biases and masks that are copied, `scoreBytes` a score (the sum of sharedScoreBytes).
 /// Known before any code is made, and equal to what the compiler reports for it.
-int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV);
+int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV, unsigned scoreBytes = 0);
 
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
 /// blocks do not fit in that SM's shared memory do not match.
-/// `matrix`: a bias or mask with a row a query joins the scores.
-Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false);
+/// `matrix`: a bias or mask with a row a query joins the scores; `scoreBytes` as above.
+Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false,
+                           unsigned scoreBytes = 0);
 
 } // namespace tilewright::kernels
 

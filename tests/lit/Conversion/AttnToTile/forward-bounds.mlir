@@ -1,6 +1,6 @@
 // Row bounds and key padding: intervals are cut to the table's, views begin and end at the first and last row's bounds,
 // and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
-// a GPU those of entries with holes, as the table's third row says.
+// a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,QK
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<kq, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,KQ
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,GPU
@@ -56,7 +56,12 @@
 // CHECK: scf.for %[[BLOCK:[a-z0-9]+]] =
 // CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32 : index
 // GPU: %[[EDGE:.*]] = arith.ori
-// GPU: %[[PARTIAL:.*]] = arith.ori %[[HOLES]], %[[EDGE]] : i1
+// GPU: %[[PADDED:.*]] = scf.if %[[HOLES]] -> (i1) {
+// GPU: %[[FROM:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
+// GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%[[FROM]]] count 32 : <1 x i8, unit 2>
+// GPU: arith.xori %[[ALL]], %{{.*}} : i1
+// GPU: } else {
+// GPU: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %[[EDGE]] : i1
 // CHECK: %[[FROMVIEW:.*]] = arith.subi %[[KEY]], %[[BEGIN]] : index
 // CHECK: tile.load %[[KEYS]][%[[FROMVIEW]], %c0] bounds [true, false]
 // CHECK: tile.dot
@@ -71,7 +76,8 @@
 // CHECK: arith.cmpi slt
 // CHECK: tile.broadcast %[[STARTS]] axis
 // CHECK: arith.cmpi sge
-// CHECK: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[HOLES]]
+// CPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[HOLES]]
+// GPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[PADDED]]
 // CHECK: scf.yield
 // CHECK-NOT: scf.for
 // CHECK: return

@@ -14,8 +14,32 @@ func.func @float32_operands(%p: !tile.ptr<f32>)
   %c16 = arith.constant 16 : index
   %v = tile.view %p[%c0] sizes(%c16, %c16) strides(%c16, %c16) : !tile.ptr<f32> -> !tile.view<2 x f32>
   %b = tile.alloc_shared : !tile.shared<16 x 16 x f32>
-  // expected-error @+1 {{expected 16-bit floats on a GPU, got 'f32'}}
+  // expected-error @+1 {{expected 16-bit floats, or float32 in rows without gaps, on a GPU, got '!tile.view<2 x f32>'}}
   tile.async_load %v[%c0, %c0] bounds [false, false] to %b : !tile.view<2 x f32>, !tile.shared<16 x 16 x f32>
+  return
+}
+
+// -----
+
+func.func @column_bound(%p: !tile.ptr<bf16>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c7 = arith.constant 7 : index
+  %v = tile.view %p[%c0] sizes(%c7, %c7) strides(%c7, %c1) : !tile.ptr<bf16> -> !tile.view<2 x bf16, unit>
+  %b = tile.alloc_shared : !tile.shared<16 x 16 x bf16>
+  // expected-error @+1 {{expected no bound on columns where rows are not aligned to 4 bytes}}
+  tile.async_load %v[%c0, %c0] bounds [true, true] to %b : !tile.view<2 x bf16, unit>, !tile.shared<16 x 16 x bf16>
+  return
+}
+
+// -----
+
+func.func @half_a_pair_of_groups()
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %b = tile.alloc_shared : !tile.shared<16 x 24 x bf16>
+  // expected-error @+1 {{expected f16, bf16 or f32 and a multiple of 16 columns, got '!tile.shared<16 x 24 x bf16>'}}
+  %t = tile.load_shared %b : !tile.shared<16 x 24 x bf16> -> tensor<16x24xbf16>
   return
 }
 

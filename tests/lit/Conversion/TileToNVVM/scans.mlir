@@ -48,9 +48,10 @@ func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
 
 // -----
 
-// One Philox call, 14 multiplications, serves four of a thread's elements: 16 x 32 are 16 a lane, 4 calls.
+// One Philox call, 14 multiplications, serves eight of a thread's elements, in the upper and the lower half of each word:
+// 16 x 32 are 16 a lane, 2 calls.
 // CHECK-LABEL: llvm.func @random_bits(
-// CHECK-COUNT-56: arith.mului_extended
+// CHECK-COUNT-28: arith.mului_extended
 // CHECK-NOT: arith.mului_extended
 // CHECK: llvm.return
 func.func @random_bits(%r: i64, %x: i64)
@@ -58,6 +59,60 @@ func.func @random_bits(%r: i64, %x: i64)
   %a = arith.trunci %r : i64 to i32
   %k = arith.trunci %x : i64 to i32
   %t = tile.random_bits [%a, %a] counter(%a, %k) key(%k, %a) : tensor<16x32xi32>
+  return
+}
+
+// -----
+
+// Of 16 columns, which half of each word they take is known when the kernel runs: bit 4 of the first column.
+// CHECK-LABEL: llvm.func @random_bits_of_16_columns(
+// CHECK: %[[COL:.*]] = arith.addi %{{.*}}, %{{.*}} : i32
+// CHECK: %[[BIT:.*]] = arith.andi %{{.*}}, %c16{{.*}} : i32
+// CHECK: %[[SECOND:.*]] = arith.cmpi ne, %[[BIT]], %{{.*}} : i32
+// CHECK-COUNT-14: arith.mului_extended
+// CHECK: %[[LOWER:.*]] = arith.shli %[[WORD:.*]], %{{.*}} : i32
+// CHECK: arith.select %[[SECOND]], %[[LOWER]], %[[WORD]] : i32
+// CHECK-COUNT-14: arith.mului_extended
+// CHECK-NOT: arith.mului_extended
+// CHECK: llvm.return
+func.func @random_bits_of_16_columns(%r: i64, %x: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %a = arith.trunci %r : i64 to i32
+  %k = arith.trunci %x : i64 to i32
+  %t = tile.random_bits [%a, %a] counter(%a, %k) key(%k, %a) : tensor<16x16xi32>
+  return
+}
+
+// -----
+
+// A lane asks for two of 40 elements, those that the view has and that are counted, and all lanes vote.
+// CHECK-LABEL: llvm.func @all_set(
+// CHECK-SAME: tile.shared_bytes = 0
+// CHECK: %[[ASKED:.*]] = arith.cmpi ult, %{{.*}}, %{{.*}} : index
+// CHECK: scf.if %[[ASKED]] -> (i8) {
+// CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
+// CHECK: } else {
+// CHECK: %[[FIRST:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[INSIDE:.*]] = arith.cmpi ult
+// CHECK: %[[COUNTED:.*]] = arith.cmpi slt
+// CHECK: %[[BOTH:.*]] = arith.andi %[[INSIDE]], %[[COUNTED]] : i1
+// CHECK: scf.if %[[BOTH]] -> (i8) {
+// CHECK: %[[SECOND:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[ALL:.*]] = arith.andi %[[FIRST]], %[[SECOND]] : i1
+// CHECK: nvvm.vote.sync all %{{.*}}, %[[ALL]]
+func.func @all_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %size = arith.index_cast %n : i64 to index
+  %first = arith.index_cast %f : i64 to index
+  %c = tile.view %m[%zero] sizes(%size) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  %all = tile.all_set %c[%first] count 40 : !tile.view<1 x i8, unit>
+  %w = tile.view %q[%zero] sizes(%c16) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
+  %a = arith.extui %all : i1 to i32
+  %t = tile.splat %a : tensor<16xi32>
+  tile.store %t, %w[%zero] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>
   return
 }
 

@@ -115,7 +115,39 @@ func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
 
 // -----
 
-// Seven rounds of two multiplications a vector; of the four words, the one for the element's halves of its row and column.
+// One pass over the elements that the view has of the stretch.
+// CHECK-LABEL: func.func @all_set(
+// CHECK: %[[LAST:.*]] = arith.addi %[[FIRST:.*]], %c7 : index
+// CHECK: %[[BEGIN:.*]] = arith.maxsi %[[FIRST]], %c0 : index
+// CHECK: %[[END:.*]] = arith.minsi %[[LAST]], %[[SIZE:.*]] : index
+// CHECK: scf.for %[[I:.*]] = %[[BEGIN]] to %[[END]] step %c1 iter_args(%[[ALL:.*]] = %true) -> (i1) {
+// CHECK: %[[BYTE:.*]] = llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr -> i8
+// CHECK: %[[SET:.*]] = arith.cmpi ne, %[[BYTE]]
+// CHECK: %[[NEXT:.*]] = arith.andi %[[ALL]], %[[SET]] : i1
+// CHECK: scf.yield %[[NEXT]]
+func.func @all_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
+    attributes {tile.kernel, tile.target = #tile.cpu<"x86-64-v2">} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %four = arith.constant 4 : index
+  %size = arith.index_cast %n : i64 to index
+  %first = arith.index_cast %f : i64 to index
+  %c = tile.view %m[%zero] sizes(%size) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  %all = tile.all_set %c[%first] count 7 : !tile.view<1 x i8, unit>
+  %w = tile.view %q[%zero] sizes(%four) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
+  %a = arith.extui %all : i1 to i32
+  tile.fused [4] {
+    %t = tile.splat %a : tensor<4xi32>
+    tile.store %t, %w[%zero] bounds [false] : tensor<4xi32>, !tile.view<1 x i32, unit>
+    tile.yield
+  }
+  return
+}
+
+// -----
+
+// Seven rounds of two multiplications a vector; of the four words, the one for the element's halves of its row and column;
+// of that, the lower 16 bits moved up for columns in the second part.
 // CHECK-LABEL: func.func @random_bits(
 // CHECK-DAG: %[[LANES:.*]] = arith.constant dense<[0, 1, 2, 3]> : vector<4xi32>
 // CHECK-DAG: %[[EIGHT:.*]] = arith.constant dense<8> : vector<4xi32>
@@ -132,7 +164,11 @@ func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
 // CHECK: %[[COLHALF:.*]] = arith.cmpi ne, %[[COL8]]
 // CHECK: %[[UPPER:.*]] = arith.select %[[COLHALF]]
 // CHECK: %[[LOWER:.*]] = arith.select %[[COLHALF]]
-// CHECK: arith.select %[[ROWHALF]], %[[LOWER]], %[[UPPER]]
+// CHECK: %[[WORD:.*]] = arith.select %[[ROWHALF]], %[[LOWER]], %[[UPPER]]
+// CHECK: %[[COL16:.*]] = arith.andi %[[COL]], %{{.*}}
+// CHECK: %[[PART:.*]] = arith.cmpi ne, %[[COL16]]
+// CHECK: %[[LOW:.*]] = arith.shli %[[WORD]]
+// CHECK: arith.select %[[PART]], %[[LOW]], %[[WORD]]
 func.func @random_bits(%q: !tile.ptr<i32>, %n: i64) attributes {tile.kernel, tile.target = #tile.cpu<"x86-64-v2">} {
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index

@@ -439,6 +439,24 @@ func.func @pending() {
 
 // -----
 
+func.func @load_of_ring(%i: index) {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
+  // expected-error @+1 {{tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got '!tile.shared<16 x 32 x bf16, stages 2>' and 'tensor<16x32xbf16>'}}
+  %t = tile.load_shared %ring : !tile.shared<16 x 32 x bf16, stages 2> -> tensor<16x32xbf16>
+  return
+}
+
+// -----
+
+func.func @load_of_another_type() {
+  %b = tile.alloc_shared : !tile.shared<16 x 32 x bf16>
+  // expected-error @+1 {{tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got '!tile.shared<16 x 32 x bf16>' and 'tensor<16x32xf32>'}}
+  %t = tile.load_shared %b : !tile.shared<16 x 32 x bf16> -> tensor<16x32xf32>
+  return
+}
+
+// -----
+
 func.func @copy_to_ring(%v: !tile.view<2 x bf16, unit>, %i: index) {
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // expected-error @+1 {{tile.async_load-C1: expected one buffer, got the ring '!tile.shared<16 x 32 x bf16, stages 2>'}}
@@ -545,5 +563,21 @@ func.func @clear_rows_C1_ring(%v: !tile.view<1 x i8>, %i: index, %b: i1) {
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // expected-error @+1 {{tile.clear_rows-C1: expected a rank-1 view of i8 and one buffer, got '!tile.view<1 x i8>' and '!tile.shared<16 x 32 x bf16, stages 2>'}}
   tile.clear_rows %ring where %v[%i] when %b : !tile.shared<16 x 32 x bf16, stages 2>, !tile.view<1 x i8>
+  return
+}
+
+// -----
+
+func.func @all_set_C1_view(%v: !tile.view<1 x i32>, %i: index) {
+  // expected-error @+1 {{tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i32>' and 4}}
+  %all = tile.all_set %v[%i] count 4 : !tile.view<1 x i32>
+  return
+}
+
+// -----
+
+func.func @all_set_C1_count(%v: !tile.view<1 x i8>, %i: index) {
+  // expected-error @+1 {{tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i8>' and 0}}
+  %all = tile.all_set %v[%i] count 0 : !tile.view<1 x i8>
   return
 }

@@ -167,6 +167,8 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // CHECK: %[[B:.*]] = tile.slot %[[RING]][%{{.*}}] : <16 x 32 x bf16, stages 2> -> <16 x 32 x bf16>
   %b = tile.slot %ring[%i] : !tile.shared<16 x 32 x bf16, stages 2> -> !tile.shared<16 x 32 x bf16>
+  // CHECK: tile.load_shared %[[B]] : <16 x 32 x bf16> -> tensor<16x32xbf16>
+  %read = tile.load_shared %b : !tile.shared<16 x 32 x bf16> -> tensor<16x32xbf16>
   // CHECK: tile.commit_loads
   tile.commit_loads
   // CHECK: tile.await_loads pending 1
@@ -184,13 +186,15 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   return
 }
 
-// A load whose rows a view of bytes chooses; the hull of such a view.
+// A load whose rows a view of bytes chooses; the hull of such a view, and whether a stretch of it is set.
 // CHECK-LABEL: func.func @chosen_rows(
 // CHECK-SAME: %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[W:[a-z0-9_]+]]: !tile.view<1 x i8, unit>, %[[ROW:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: index, %[[WHEN:[a-z0-9_]+]]: i1)
 func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, unit>, %row: index, %zero: index, %when: i1)
     -> (index, index, index) {
   // CHECK: %[[FIRST:.*]], %[[END:.*]], %[[HOLES:.*]] = tile.hull %[[W]] : <1 x i8, unit>
   %first, %end, %holes = tile.hull %w : !tile.view<1 x i8, unit>
+  // CHECK: tile.all_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
+  %all = tile.all_set %w[%row] count 64 : !tile.view<1 x i8, unit>
   // CHECK: tile.load %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] where %[[W]] when %[[WHEN]] : !tile.view<1 x i8, unit> : <2 x bf16, unit> -> tensor<64x64xbf16>
   %t = tile.load %v[%row, %zero] bounds [true, false] where %w when %when : !tile.view<1 x i8, unit>
       : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>

@@ -77,6 +77,14 @@ LogicalResult HullOp::verify() {
   return success();
 }
 
+LogicalResult AllSetOp::verify() {
+  if (!choosesRows(getView().getType()) || static_cast<int64_t>(getCount()) < 1) {
+    return emitOpError("tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got ")
+           << getView().getType() << " and " << getCount();
+  }
+  return success();
+}
+
 LogicalResult RandomBitsOp::verify() {
   auto tile = cast<RankedTensorType>(getResult().getType());
   if (tile.getRank() != 2) {
@@ -269,6 +277,16 @@ LogicalResult SlotOp::verify() {
   auto expected = SharedType::get(getContext(), ring.getRows(), ring.getCols(), ring.getElementType(), 1);
   if (getBuffer().getType() != expected) {
     return emitOpError("tile.slot-C1: expected ") << expected << ", got " << getBuffer().getType();
+  }
+  return success();
+}
+
+LogicalResult LoadSharedOp::verify() {
+  SharedType buffer = getBuffer().getType();
+  auto expected = RankedTensorType::get({buffer.getRows(), buffer.getCols()}, buffer.getElementType());
+  if (buffer.getStages() != 1 || getTile().getType() != expected) {
+    return emitOpError("tile.load_shared-C1: expected one buffer and a tile of its shape and element type, got ")
+           << buffer << " and " << getTile().getType();
   }
   return success();
 }

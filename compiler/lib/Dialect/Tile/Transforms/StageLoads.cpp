@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// tile-stage-loads: operands of products come through shared memory, copied while the step before computes. See
-// Passes.td.
+// tile-stage-loads: operands of products, and matrices that join the scores, come through shared memory, copied while
+// the step before computes. See Passes.td.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -9,6 +9,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/Matchers.h"
 
 namespace tilewright::tile {
 #define GEN_PASS_DEF_TILESTAGELOADS
@@ -27,10 +28,46 @@ bool feedsDots(LoadOp load) {
          llvm::all_of(load->getUsers(), [](Operation *user) { return isa<DotOp>(user); });
 }
 
+/// Whether `value`, in the body of `loop`, follows from the loop's number: it can be computed for another iteration.
+bool canRecompute(Value value, scf::ForOp loop) {
+  if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
+    return true;
+  }
+  Operation *def = value.getDefiningOp();
+  return def && def->getNumResults() == 1 && isPure(def) &&
+         llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
+}
+
+/// A matrix that joins the scores of the products which read `first`: floats, in rows that cp.async can copy. A row
+/// that serves for all (stride 0) is read where it lies: copies would repeat it in shared memory.
+bool joinsScores(LoadOp load, LoadOp first) {
+  auto loop = dyn_cast<scf::ForOp>(load->getParentOp());
+  auto tile = cast<RankedTensorType>(load.getTile().getType());
+  if (!loop || !load.getAnyPastEnd() || tile.getRank() != 2 || !isa<FloatType>(tile.getElementType()) ||
+      tile.getDimSize(1) % 16 != 0) {
+    return false;
+  }
+  int64_t elementBytes = tile.getElementTypeBitWidth() / 8;
+  ViewType type = load.getView().getType();
+  if (!type.getUnit() || std::max<int64_t>(type.getAlign(), elementBytes) < 4) {
+    return false;
+  }
+  auto view = load.getView().getDefiningOp<ViewOp>();
+  if (load.getView().getParentBlock() == loop.getBody() || (view && matchPattern(view.getStrides()[0], m_Zero())) ||
+      !llvm::all_of(load.getIndices(), [&](Value index) { return canRecompute(index, loop); })) {
+    return false;
+  }
+  // Threads meet after those products, by then it has arrived.
+  return llvm::all_of(first->getUsers(), [&](Operation *user) {
+    return user->getBlock() == load->getBlock() && user->isBeforeInBlock(load);
+  });
+}
+
+/// In program order; the first feeds products.
 SmallVector<LoadOp> stagedLoads(Block &block) {
   SmallVector<LoadOp> loads;
   for (auto load : block.getOps<LoadOp>()) {
-    if (feedsDots(load)) {
+    if (feedsDots(load) || (!loads.empty() && joinsScores(load, loads.front()))) {
       loads.push_back(load);
     }
   }
@@ -87,7 +124,8 @@ private:
       if (load.getView().getParentBlock() == loop.getBody()) {
         return load.emitOpError("expected the view of a product's operand to be made outside the loop");
       }
-      if (llvm::any_of(load->getUsers(), [&](Operation *user) { return user->getBlock() != loop.getBody(); })) {
+      auto isElsewhere = [&](Operation *user) { return user->getBlock() != loop.getBody(); };
+      if (feedsDots(load) && llvm::any_of(load->getUsers(), isElsewhere)) {
         return load.emitOpError("expected the products that read it in the same block");
       }
       for (Value index : load.getIndices()) {
@@ -97,15 +135,6 @@ private:
       }
     }
     return success();
-  }
-
-  static bool canRecompute(Value value, scf::ForOp loop) {
-    if (value == loop.getInductionVar() || value.getParentBlock() != loop.getBody()) {
-      return true;
-    }
-    Operation *def = value.getDefiningOp();
-    return def && def->getNumResults() == 1 && isPure(def) &&
-           llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
   }
 
   Value makeBuffer(LoadOp load, int64_t stages = 1) {
@@ -131,14 +160,20 @@ private:
     return makeBuffer(load, stages);
   }
 
+  /// Products read the buffer themselves; others, what is read from it where the load stood.
   void replaceByBuffer(LoadOp load, Value buffer) {
     if (load.getWhere()) {
       // Right before the first product that reads it, when the copy has arrived.
-      auto before = [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); };
-      Operation *reader = *llvm::min_element(load->getUsers(), before);
+      Operation *reader = *llvm::min_element(
+          load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(reader);
       ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
+    }
+    if (!feedsDots(load)) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(load);
+      buffer = LoadSharedOp::create(b, load.getTile().getType(), buffer);
     }
     load.getTile().replaceAllUsesWith(buffer);
     load->erase();

@@ -140,6 +140,120 @@ func.func @ring(%q: !v, %k: !v, %v: !v, %out: !v, %begin: index, %end: index)
 // -----
 
 !v = !tile.view<2 x bf16, unit 16>
+!b = !tile.view<2 x bf16, unit 4>
+
+// A matrix that joins the scores is copied like a block of values, and read where its load stood: after the products of
+// the keys, behind which threads meet.
+// CHECK-LABEL: func.func @bias(
+// CHECK: %[[BS:.*]] = tile.alloc_shared : <16 x 16 x bf16>
+// CHECK: %[[KS:.*]] = tile.alloc_shared : <16 x 32 x bf16>
+// CHECK: scf.for %[[J:.*]] = %arg3 to %arg4
+// CHECK-NEXT: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK-NEXT: %[[COL:.*]] = arith.muli %[[J]], %c16
+// CHECK-NEXT: tile.async_load %arg2[%{{.*}}, %[[COL]]] bounds [true, true] to %[[BS]]
+// CHECK: tile.dot %{{.*}}, %[[KS]]
+// CHECK-NEXT: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK: %[[B:.*]] = tile.load_shared %[[BS]] : <16 x 16 x bf16> -> tensor<16x16xbf16>
+// CHECK-NEXT: arith.extf %[[B]]
+// CHECK-NOT: tile.load %
+func.func @bias(%q: !v, %k: !v, %b: !b, %begin: index, %end: index) -> tensor<16x16xf32> attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %o = scf.for %j = %begin to %end step %c1 iter_args(%o = %zs) -> (tensor<16x16xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %bt = tile.load %b[%c0, %row] bounds [true, true] {any_past_end} : !b -> tensor<16x16xbf16>
+    %bf = arith.extf %bt : tensor<16x16xbf16> to tensor<16x16xf32>
+    %sum = arith.addf %s, %bf : tensor<16x16xf32>
+    scf.yield %sum : tensor<16x16xf32>
+  }
+  return %o : tensor<16x16xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+!b = !tile.view<2 x f32, unit>
+
+// With two stages it has a ring of its own; float32 needs no alignment of its rows beyond the elements'.
+// CHECK-LABEL: func.func @bias_ring(
+// CHECK: %[[BS:.*]] = tile.alloc_shared : <16 x 16 x f32, stages 2>
+// CHECK: %[[B0:.*]] = tile.slot %[[BS]][%c0{{.*}}]
+// CHECK: tile.async_load %arg2{{.*}} to %[[B0]]
+// CHECK: scf.for
+// CHECK-NEXT: tile.await_loads
+// CHECK: tile.async_load %arg2
+// CHECK: tile.commit_loads
+// CHECK: %[[SLOT:.*]] = tile.slot %[[BS]]
+// CHECK: tile.dot
+// CHECK-NEXT: tile.load_shared %[[SLOT]] : <16 x 16 x f32> -> tensor<16x16xf32>
+func.func @bias_ring(%q: !v, %k: !v, %b: !b, %begin: index, %end: index) -> tensor<16x16xf32>
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %o = scf.for %j = %begin to %end step %c1 iter_args(%o = %zs) -> (tensor<16x16xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %bt = tile.load %b[%c0, %row] bounds [true, true] {any_past_end} : !b -> tensor<16x16xf32>
+    %sum = arith.addf %s, %bt : tensor<16x16xf32>
+    scf.yield %sum : tensor<16x16xf32>
+  }
+  return %o : tensor<16x16xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+
+// Read in place: 16-bit elements in rows aligned to them only, rows with gaps, one row for all, bools, what comes before
+// the products of the keys, and what depends on more than the loop's number.
+// CHECK-LABEL: func.func @in_place(
+// CHECK-COUNT-2: tile.alloc_shared
+// CHECK-NOT: tile.alloc_shared
+// CHECK-COUNT-6: tile.load %
+// CHECK-NOT: tile.load_shared
+// CHECK: return
+func.func @in_place(%q: !v, %k: !v, %unaligned: !tile.view<2 x bf16, unit>, %gaps: !tile.view<2 x bf16>,
+                    %p: !tile.ptr<bf16>, %bools: !tile.view<2 x i8, unit 16>, %b: !v, %rows: !tile.view<1 x i64, unit>,
+                    %begin: index, %end: index) -> tensor<16x16xf32> attributes {tile.kernel} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %vector = tile.view %p[%zero] sizes(%end, %end) strides(%zero, %one) : !tile.ptr<bf16> -> !v
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %o = scf.for %j = %begin to %end step %c1 iter_args(%o = %zs) -> (tensor<16x16xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %early = tile.load %b[%c0, %row] bounds [true, true] {any_past_end} : !v -> tensor<16x16xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %read = tile.load_scalar %rows[%j] : !tile.view<1 x i64, unit> -> i64
+    %other = arith.index_cast %read : i64 to index
+    %t0 = tile.load %unaligned[%c0, %row] bounds [true, true] {any_past_end} : !tile.view<2 x bf16, unit> -> tensor<16x16xbf16>
+    %t1 = tile.load %gaps[%c0, %row] bounds [true, true] {any_past_end} : !tile.view<2 x bf16> -> tensor<16x16xbf16>
+    %t2 = tile.load %vector[%c0, %row] bounds [true, true] {any_past_end} : !v -> tensor<16x16xbf16>
+    %t3 = tile.load %bools[%c0, %row] bounds [true, true] {any_past_end} : !tile.view<2 x i8, unit 16> -> tensor<16x16xi8>
+    %t4 = tile.load %b[%c0, %other] bounds [true, true] {any_past_end} : !v -> tensor<16x16xbf16>
+    scf.yield %s : tensor<16x16xf32>
+  }
+  return %o : tensor<16x16xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
 !w = !tile.view<1 x i8, unit>
 
 // Rows that a mask chooses are cleared in shared memory when the copy has arrived: right before the first product that

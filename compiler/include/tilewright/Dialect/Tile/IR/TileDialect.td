@@ -55,8 +55,8 @@ def Tile_ViewType : Tile_Type<"View", "view"> {
 def Tile_SharedType : Tile_Type<"Shared", "shared"> {
   let summary = "a tile's buffer in the memory that a program's threads share";
   let description = [{
-    Within a row, the order of its 16-byte units depends on the row (they are swizzled), so that eight rows are read
-    from different banks. With `stages` it is a ring of that many buffers. Appears when loads have been staged
+    Within a row, the order of its 16-byte units depends on the row (they are swizzled), so that what is read at once
+    lies in different banks. With `stages` it is a ring of that many buffers. Appears when loads have been staged
     (`tile-stage-loads`). Examples: `!tile.shared<64 x 128 x bf16>`, `!tile.shared<64 x 128 x bf16, stages 2>`
   }];
   let parameters = (ins "int64_t":$rows, "int64_t":$cols, "::mlir::Type":$elementType,

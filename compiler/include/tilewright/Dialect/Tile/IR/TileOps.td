@@ -161,6 +161,22 @@ def Tile_HullOp : Tile_Op<"hull", [MemoryEffects<[MemRead]>]> {
   let hasVerifier = 1;
 }
 
+def Tile_AllSetOp : Tile_Op<"all_set", [MemoryEffects<[MemRead]>]> {
+  let summary = "whether no element of a stretch of a view is 0";
+  let description = [{
+    True if the elements `index` to `index + count - 1` that the view has, which may be none, are all other than 0.
+
+    Constraints
+    - `tile.all_set-C1`: the view has rank 1 and elements of i8, and count is at least 1.
+
+    Example: `%all = tile.all_set %v[%first] count 64 : !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Index:$index, I64Attr:$count);
+  let results = (outs I1:$all);
+  let assemblyFormat = "$view `[` $index `]` `count` $count attr-dict `:` type($view)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
@@ -323,15 +339,17 @@ def Tile_IndexOp : Tile_Op<"index", [Pure]> {
 }
 
 def Tile_RandomBitsOp : Tile_Op<"random_bits", [Pure]> {
-  let summary = "32 random bits an element, from its position";
+  let summary = "16 random bits an element, from its position";
   let description = [{
     Element (i, j) is drawn for row `row + i` and column `col + j`, or, with `transposed`, for row `row + j` and column
-    `col + i`: its word of the Philox call that `kernels/Philox.h` (dropoutWords) says, with the
-    key's two words, and `head` and `offset` as the last two of the counter. It depends on nothing else, so every
-    schedule and target draws the same.
+    `col + i`: its upper 16 bits are those that `kernels/Philox.h` (dropoutBits) says, with the key's two words, and
+    `head` and `offset` as the last two of the counter; its lower 16 bits may be any. They depend on nothing else, so
+    every schedule and target draws the same.
 
     Constraints
     - `tile.random_bits-C1`: the tile has rank 2.
+
+    `row` and `col` are multiples of 16.
 
     Example: `%r = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) : tensor<64x32xi32>`
   }];
@@ -412,6 +430,22 @@ def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>
   let assemblyFormat = [{
     $view `[` $indices `]` `bounds` $bounds `to` $buffer attr-dict `:` type($view) `,` type($buffer)
   }];
+  let hasVerifier = 1;
+}
+
+def Tile_LoadSharedOp : Tile_Op<"load_shared", [MemoryEffects<[MemRead]>]> {
+  let summary = "a tile from its buffer in shared memory";
+  let description = [{
+    Each thread reads the elements that it holds. What a copy writes is there after `tile.await_loads`.
+
+    Constraints
+    - `tile.load_shared-C1`: the buffer is one, not a ring, and has the tile's shape and element type.
+
+    Example: `%t = tile.load_shared %b : !tile.shared<128 x 64 x bf16> -> tensor<128x64xbf16>`
+  }];
+  let arguments = (ins Tile_SharedType:$buffer);
+  let results = (outs Tile_Tile:$tile);
+  let assemblyFormat = "$buffer attr-dict `:` type($buffer) `->` type($tile)";
   let hasVerifier = 1;
 }
 

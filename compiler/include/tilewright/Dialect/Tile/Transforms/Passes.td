@@ -41,13 +41,18 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
 }
 
 def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
-  let summary = "Stage the operands of products in shared memory, ahead of their use (GPU)";
+  let summary = "Stage the operands of products, and what joins scores, in shared memory ahead of their use (GPU)";
   let description = [{
     Every `tile.load` that feeds a product becomes an asynchronous copy into shared memory. Ahead of the loops, the copy
     is awaited where it is. In block loops, copies run while the previous step computes: the first load of the body (a
     block of keys) is started one iteration ahead, each later one (a block of values) at the start of its own iteration.
     Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the last iteration of
     one starts the first copy of the next. Bounds of a chain's copies are those of its strictest loop.
+
+    A load of a float matrix in a block loop that leaves elements past its bounds open (a bias or a mask that joins the
+    scores) is copied like a block of values, and `tile.load_shared` reads it where the load stood, if it comes after
+    the products of the body's first load, its indices follow from the loop's number, and its rows are aligned to 4
+    bytes, without gaps, and more than one (a row stride of 0 would repeat one row in shared memory). Others stay.
 
     Refused with a message: a load whose view is made in the loop, whose indices do not follow from the loop's number,
     or which feeds a product in another block, for its copy could not be started ahead.
