@@ -45,6 +45,8 @@ static_assert(std::is_trivially_copyable_v<KernelKey>);
 
 /// By KernelKind.
 constexpr std::array<std::string_view, 3> kKindNames = {"forward", "row_limits", "row_bounds"};
+/// Of row_bounds on every GPU: few rows a program, as each costs it a step.
+constexpr kernels::Schedule kRowBoundsSchedule = {kernels::Orientation::QueriesByKeys, 32, 64, 0, 0, 2, 1};
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -396,7 +398,9 @@ void KernelKey::normalize() {
       limits.documents = documents;
       limits.keyPadding = keyPadding;
     }
-    if (gpu) {
+    if (gpu && kind == KernelKind::RowBounds) {
+      limits.schedule = kRowBoundsSchedule;
+    } else if (gpu) {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
@@ -579,7 +583,10 @@ KernelKey runtime::parseKey(std::string_view text) {
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
-        "': a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only");
+        "': " +
+        (gpu && key.kind == KernelKind::RowBounds
+             ? "row_bounds kernels of GPUs all have it"
+             : "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only"));
   }
   return key;
 }

@@ -138,6 +138,7 @@ KernelKey preparationKey(const KernelKey &forward, KernelKind kind, const Attent
   key.kind = kind;
   key.documents = problem.documents.given;
   key.normalize();
+  key.evenM = !key.varlen && problem.seqlenQ % key.schedule.blockM == 0; // its blocks may be others
   return key;
 }
 
@@ -297,7 +298,11 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   if (key.rowBounds) {
     Step &bounds = plan.steps[plan.stepCount++];
     bounds.key = preparationKey(key, KernelKind::RowBounds, problem);
-    bounds.programs = batchRowBlocks;
+    bounds.programs = product(problem.batch, kernels::ceilDiv(problem.seqlenQ, bounds.key.schedule.blockM),
+                              "the number of programs");
+    if (bounds.key.sm != 0) {
+      checkGrid(bounds.programs);
+    }
     plan.rowBoundsAt = plan.workspaceBytes;
     plan.workspaceBytes += tableBytes(problem, boundsOfRow(problem));
   }
@@ -305,7 +310,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   forward.key = key;
   forward.programs = product(batchRowBlocks, problem.heads, "the number of programs");
   if (key.sm != 0) {
-    checkGrid(forward.programs); // row limits have no more
+    checkGrid(forward.programs); // row limits have no more, row bounds were looked at
   }
   return plan;
 }
