@@ -204,6 +204,10 @@ std::string keyFromFlags(const CompileOptions &options) {
   if (gpu && options.dtype == "f32") {
     throw UsageError("--dtype is f32 with --target " + options.target + "; a GPU's kernels are for f16 and bf16");
   }
+  if (gpu && options.kernel == "row_bounds" && !options.schedule.empty()) {
+    throw UsageError("--schedule is given with --kernel row_bounds and --target " + options.target +
+                     "; on GPUs these kernels all have one");
+  }
   checkScheduleKind(options.schedule, gpu);
   const DType dtype = kDTypes.at(options.dtype.value_or(gpu ? "bf16" : "f32"));
   auto isStrided = [&](const char *name) {

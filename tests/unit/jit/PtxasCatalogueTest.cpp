@@ -98,16 +98,16 @@ KernelKey keyOf(const Group &group, bool even) {
 /// What a kernel may have besides its mask.
 struct FeatureKernel {
   const char *name;
-  uint16_t headDim;
+  uint16_t headDim; ///< 0: of a kernel that prepares a mask, whatever the head dim
   void (*change)(KernelKey &key);
 };
 
-void PrintTo(const FeatureKernel &kernel, std::ostream *stream) {
-  *stream << "d" << kernel.headDim << "_" << std::regex_replace(kernel.name, std::regex(" "), "_");
+std::string nameOf(const FeatureKernel &kernel) {
+  return "sm_90 " + (kernel.headDim != 0 ? "d" + std::to_string(kernel.headDim) + " " : "") + kernel.name;
 }
 
-std::string nameOf(const FeatureKernel &kernel) {
-  return "sm_90 d" + std::to_string(kernel.headDim) + " " + kernel.name;
+void PrintTo(const FeatureKernel &kernel, std::ostream *stream) {
+  *stream << std::regex_replace(nameOf(kernel), std::regex(" "), "_");
 }
 
 std::vector<FeatureKernel> featureCatalogue() {
@@ -133,6 +133,8 @@ std::vector<FeatureKernel> featureCatalogue() {
          key.mask = attn::MaskKind::Causal;
          key.dropout = key.probs = true;
        }},
+  };
+  const std::pair<const char *, void (*)(KernelKey &)> preparations[] = {
       {"row bounds of documents", [](KernelKey &key) {
          key.documents = true;
          key.kind = kernels::KernelKind::RowBounds;
@@ -152,6 +154,9 @@ std::vector<FeatureKernel> featureCatalogue() {
       list.push_back({name, headDim, change});
     }
   }
+  for (const auto &[name, change] : preparations) {
+    list.push_back({name, 0, change});
+  }
   return list;
 }
 
@@ -159,11 +164,11 @@ KernelKey keyOf(const FeatureKernel &kernel) {
   KernelKey key;
   key.sm = 90;
   key.dtype = ElementType::BF16;
-  key.headDim = key.headDimV = kernel.headDim;
+  key.headDim = key.headDimV = kernel.headDim != 0 ? kernel.headDim : 64;
   key.align.fill(attn::AlignClass::Bytes16);
   kernel.change(key);
   const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
-  key.schedule = kernels::chooseGpuSchedule(key.sm, kernel.headDim, kernel.headDim, masked);
+  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked);
   key.normalize();
   return key;
 }

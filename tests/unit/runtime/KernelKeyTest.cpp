@@ -429,8 +429,8 @@ TEST(KernelKey, RowBoundsTextHoldsNothingElse) {
   EXPECT_THAT(message(good + " probs=1"), HasSubstr("field 'probs' is not known here"));
   EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
               HasSubstr("must be 'kq:32x64:8x2': a row_bounds kernel depends on blockM only"));
-  EXPECT_THAT(message("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:128x32:w4"),
-              HasSubstr("must be 'qk:128x64:w4': a row_bounds kernel depends on blockM and warps only"));
+  EXPECT_THAT(message("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:128x64:w4"),
+              HasSubstr("must be 'qk:32x64:w2': row_bounds kernels of GPUs all have it"));
 }
 
 TEST(KernelKey, NormalFormOfMasksAndLengths) {
@@ -478,7 +478,7 @@ TEST(KernelKey, NormalFormOfMasksAndLengths) {
   bounds.kind = KernelKind::RowBounds;
   bounds.normalize();
   EXPECT_EQ(toText(bounds), "row_bounds target=sm_80:sm_90 evenM=0 documents=1 keyPadding=1 varlen=1 seqUsedK=1 "
-                            "schedule=qk:128x64:w4 build=" +
+                            "schedule=qk:32x64:w2 build=" +
                                 std::string(buildId()));
   EXPECT_EQ(parseKey(toText(bounds)), bounds);
   limits.kind = KernelKind::RowLimits;

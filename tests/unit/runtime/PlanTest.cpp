@@ -113,6 +113,29 @@ TEST(Plan, DocumentsAndPaddingBecomeBoundsFirst) {
   }
 }
 
+TEST(Plan, RowBoundsOfAGpuHaveBlocksOfTheirOwn) {
+  Sizes sizes;
+  sizes.seqlenQ = 160;
+  sizes.seqlenK = 128;
+  sizes.dtype = TW_FLOAT16;
+  Call call(sizes);
+  call.args.document_ids = call.tensor(TW_INT32, {2, 128}, 0);
+  for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out, &call.args.document_ids}) {
+    tensor->device = TW_DEVICE_CUDA;
+  }
+  PlanOptions gpu = options("qk:128x64:w4");
+  gpu.sm = 90;
+  const Plan made = makePlan(checkForward(call.args, Purpose::Plan), gpu);
+  ASSERT_EQ(made.stepCount, 2u);
+  EXPECT_EQ(toText(made.steps[0].key).find("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:32x64:w2 "), 0u);
+  EXPECT_EQ(made.steps[0].programs, 2 * 5);
+  EXPECT_FALSE(made.steps[1].key.evenM);
+  EXPECT_EQ(made.steps[1].programs, 2 * 4 * 2);
+  for (const Step &step : made.list()) {
+    EXPECT_NO_THROW(parseKey(toText(step.key))) << "a plan makes canonical keys only";
+  }
+}
+
 TEST(Plan, FeaturesReachTheirKeys) {
   Sizes sizes;
   sizes.seqlenQ = sizes.seqlenK = 64;
