@@ -34,7 +34,7 @@ FIELDS = {
     "windowLeft": "1: a window with a left edge; a right one is the causal mask, further on",
     "rowBounds": "1: documents or key padding, as an interval of keys for each row, which row_bounds writes",
     "documents": "1: intervals of documents",
-    "keyPadding": "a key padding mask, whose bytes are neighbours (a2) or not (strided); 1 where intervals are made of it",
+    "keyPadding": "a key padding mask, its bytes neighbours (a2) or not (strided); 1 where intervals are made of it",
     "varlen": "1: sequences of different lengths, packed: cu_seqlens",
     "seqUsedK": "1: a number of used keys for each batch entry",
     "dropout": "1: dropout, of any probability",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Dropout on the CPU: every schedule, in both orientations and on every level, drops the entries that Philox.h says. They
-// are read off the probabilities, which are negative where an entry was dropped.
+// Dropout on the CPU: every schedule, in both orientations and on every level, drops the entries that Philox.h says.
+// They are read off the probabilities, which are negative where an entry was dropped.
 #include "ForwardCase.h"
 #include "tilewright/kernels/Philox.h"
 #include <algorithm>
@@ -86,7 +86,8 @@ TEST_P(Dropout, EveryScheduleDropsTheSame) {
 }
 
 TEST_P(Dropout, SeedsAndOffsetsOf64Bits) {
-  const std::array<int64_t, 2> numbers[] = {{0, 0}, {5, 0}, {0, 5}, {-2, -3}, {int64_t{1} << 32, 0}, {0, int64_t{1} << 32}};
+  constexpr int64_t kHigh = int64_t{1} << 32;
+  const std::array<int64_t, 2> numbers[] = {{0, 0}, {5, 0}, {0, 5}, {-2, -3}, {kHigh, 0}, {0, kHigh}};
   std::vector<std::vector<bool>> seen;
   for (const std::array<int64_t, 2> &pair : numbers) {
     for (const bool state : {false, true}) {

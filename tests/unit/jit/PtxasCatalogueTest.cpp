@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A fixed catalogue of GPU kernels, each with the schedule that the table chooses, as the assembler sees it: registers,
-// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation. Masks at all head
-// dims, and what else a kernel may have at two.
+// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation. Masks at all
+// head dims, and what else a kernel may have at two.
 //
 // After a change of schedules or of the compiler, record what is measured now, then give what is new its `why`:
 //   TILEWRIGHT_RECORD_SPILLS=1 build/bin/tilewright-jit-tests --gtest_filter='*PtxasCatalogue*'

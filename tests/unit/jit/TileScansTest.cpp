@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tile programs that scan and draw, run on the CPU: where the elements of a mask begin and end, rows that a mask chooses,
-// random bits by position, and tiles that begin before their view does.
+// Tile programs that scan and draw, run on the CPU: where the elements of a mask begin and end, rows that a mask
+// chooses, random bits by position, and tiles that begin before their view does.
 #include "TileProgram.h"
 #include "tilewright/kernels/Philox.h"
+#include <array>
 #include <gtest/gtest.h>
 #include <random>
 
@@ -83,7 +84,8 @@ TEST_P(TileScans, WhetherAllAreSet) {
   for (const int64_t stride : {1, 2}) {
     for (const int64_t size : {0, 1, 5, 7, 20}) {
       for (int64_t hole = -1; hole < size; ++hole) { // -1: none
-        GuardedMemory mask(size == 0 ? 0 : static_cast<size_t>((size - 1) * stride + 1), 0); // zeros between the elements
+        // Zeros between the elements.
+        GuardedMemory mask(size == 0 ? 0 : static_cast<size_t>((size - 1) * stride + 1), 0);
         for (int64_t i = 0; i < size; ++i) {
           mask.data<unsigned char>()[i * stride] = i == hole ? 0 : static_cast<unsigned char>(0x80 >> i % 8);
         }
@@ -112,7 +114,8 @@ TEST_P(TileScans, ChosenRows) {
   %v = tile.view %p[%zero] sizes(%rows, %five) strides(%five, %one) : !tile.ptr<f32> -> !tile.view<2 x f32, unit>
   %c = tile.view %m[%zero] sizes(%rows) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
   %w = tile.view %q[%zero] sizes(%eight, %five) strides(%five, %one) : !tile.ptr<f32> -> !tile.view<2 x f32, unit>
-  %t = tile.load %v[%row, %zero] bounds [true, false] where %c when %when : !tile.view<1 x i8, unit> : !tile.view<2 x f32, unit> -> tensor<8x5xf32>
+  %t = tile.load %v[%row, %zero] bounds [true, false] where %c when %when : !tile.view<1 x i8, unit>
+      : !tile.view<2 x f32, unit> -> tensor<8x5xf32>
   tile.store %t, %w[%zero, %zero] bounds [false, false] : tensor<8x5xf32>, !tile.view<2 x f32, unit>
   return
 })";
@@ -174,11 +177,11 @@ TEST_P(TileScans, TilesThatBeginBeforeTheirView) {
   }
 }
 
-// The upper 16 bits follow from the position alone: in both orientations, from columns in the first and in the second half
-// of a Philox call's, and up to the last ones that 32 bits hold. The lower ones may be any.
+// The upper 16 bits follow from the position alone: in both orientations, from columns in the first and in the second
+// half of a Philox call's, and up to the last ones that 32 bits hold. The lower ones may be any.
 TEST_P(TileScans, RandomBits) {
-  const std::string text = R"(func.func @program(%p: !tile.ptr<i32>, %q: !tile.ptr<i32>, %row: i64, %col: i64, %head: i64,
-                                   %offset: i64, %k0: i64, %k1: i64) {
+  const std::string text = R"(func.func @program(%p: !tile.ptr<i32>, %q: !tile.ptr<i32>, %row: i64, %col: i64,
+                                   %head: i64, %offset: i64, %k0: i64, %k1: i64) {
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
   %w = arith.constant 21 : index
@@ -210,7 +213,7 @@ TEST_P(TileScans, RandomBits) {
         const uint32_t wanted = kernels::dropoutBits({static_cast<uint32_t>(key0), static_cast<uint32_t>(key1)},
                                                      static_cast<uint64_t>(offset), static_cast<uint32_t>(head),
                                                      row + i, col + j);
-        ASSERT_EQ(straight.data<uint32_t>()[i * 21 + j] >> 16, wanted) << i << ", " << j << " from " << row << ", " << col;
+        ASSERT_EQ(straight.data<uint32_t>()[i * 21 + j] >> 16, wanted) << i << ", " << j << " from " << row;
         ASSERT_EQ(turned.data<uint32_t>()[j * 19 + i] >> 16, wanted) << i << ", " << j << " transposed";
       }
     }

@@ -115,9 +115,9 @@ struct MapCase {
 
   std::string text() const {
     std::string words;
-    const std::pair<bool, const char *> parts[] = {{documents, "documents "}, {padding, "padding "}, {varlen, "varlen "},
-                                                   {used, "used "},           {causal, "causal "},   {glm, "glm "},
-                                                   {window, "window "},       {topLeft, "topLeft "}};
+    const std::pair<bool, const char *> parts[] = {
+        {documents, "documents "}, {padding, "padding "}, {varlen, "varlen "}, {used, "used "},
+        {causal, "causal "},       {glm, "glm "},         {window, "window "}, {topLeft, "topLeft "}};
     for (const auto &[given, name] : parts) {
       words += given ? name : "";
     }

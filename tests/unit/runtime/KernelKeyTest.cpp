@@ -381,7 +381,8 @@ TEST(KernelKey, FaultyTextsAreNamed) {
   EXPECT_THAT(message(replaced(good, " evenN=0", "")), HasSubstr("field evenN is missing"));
   EXPECT_THAT(message(good + " drop=1"), HasSubstr("field 'drop' is not known here"));
   EXPECT_THAT(message(good + " documents=1"), HasSubstr("field 'documents' is not known here; a forward key has"));
-  EXPECT_THAT(message(good + " pairs=1"), HasSubstr("rowBounds keyPadding varlen seqUsedK dropout probs) schedule build"));
+  EXPECT_THAT(message(good + " pairs=1"),
+              HasSubstr("rowBounds keyPadding varlen seqUsedK dropout probs) schedule build"));
   EXPECT_THAT(message(good + " evenM=0"), HasSubstr("field 'evenM' is given twice"));
   EXPECT_THAT(message(good + " evenM"), HasSubstr("'evenM' is not a field, expected name=value"));
   EXPECT_THAT(message(good + " =1"), HasSubstr("'=1' is not a field"));
