@@ -567,15 +567,15 @@ KernelKey runtime::parseKey(std::string_view text) {
   if (key.evenM != normalized.evenM) {
     bad("evenM is 1, must be 0 with varlen=1");
   }
+  if (key.rowBounds != normalized.rowBounds) {
+    bad("rowBounds is not given, must be 1 with keyPadding");
+  }
   if (key.evenN != normalized.evenN) {
     bad("evenN is 1, must be 0 with " + (key.windowLeft  ? std::string("windowLeft=1")
                                          : key.rowBounds ? std::string("rowBounds=1")
                                          : key.varlen    ? std::string("varlen=1")
                                          : key.seqUsedK  ? std::string("seqUsedK=1")
                                                          : "mask=" + attn::stringifyMaskKind(key.mask).str()));
-  }
-  if (key.rowBounds != normalized.rowBounds) {
-    bad("rowBounds is not given, must be 1 with keyPadding");
   }
   if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
       key.attnMaskAlign != normalized.attnMaskAlign) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A fixed catalogue of GPU kernels, each with the schedule that the table chooses, as the assembler sees it: registers,
-// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation.
+// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation. Masks at all
+// head dims, and what else a kernel may have at two.
 //
 // After a change of schedules or of the compiler, record what is measured now, then give what is new its `why`:
 //   TILEWRIGHT_RECORD_SPILLS=1 build/bin/tilewright-jit-tests --gtest_filter='*PtxasCatalogue*'
@@ -94,6 +95,84 @@ KernelKey keyOf(const Group &group, bool even) {
   return key;
 }
 
+/// What a kernel may have besides its mask.
+struct FeatureKernel {
+  const char *name;
+  uint16_t headDim; ///< 0: of a kernel that prepares a mask, whatever the head dim
+  void (*change)(KernelKey &key);
+};
+
+std::string nameOf(const FeatureKernel &kernel) {
+  return "sm_90 " + (kernel.headDim != 0 ? "d" + std::to_string(kernel.headDim) + " " : "") + kernel.name;
+}
+
+void PrintTo(const FeatureKernel &kernel, std::ostream *stream) {
+  *stream << std::regex_replace(nameOf(kernel), std::regex(" "), "_");
+}
+
+std::vector<FeatureKernel> featureCatalogue() {
+  const std::pair<const char *, void (*)(KernelKey &)> kernels[] = {
+      {"window", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.windowLeft = true;
+       }},
+      {"documents", [](KernelKey &key) { key.documents = true; }},
+      {"causal documents", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.documents = true;
+       }},
+      {"key padding", [](KernelKey &key) { key.keyPadding = true; }},
+      {"varlen causal", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.varlen = true;
+       }},
+      {"used keys", [](KernelKey &key) { key.seqUsedK = true; }},
+      {"dropout", [](KernelKey &key) { key.dropout = true; }},
+      {"probs", [](KernelKey &key) { key.probs = true; }},
+      {"dropout probs causal", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.dropout = key.probs = true;
+       }},
+  };
+  const std::pair<const char *, void (*)(KernelKey &)> preparations[] = {
+      {"row bounds of documents", [](KernelKey &key) {
+         key.documents = true;
+         key.kind = kernels::KernelKind::RowBounds;
+       }},
+      {"row bounds of padded sequences", [](KernelKey &key) {
+         key.documents = key.keyPadding = key.varlen = true;
+         key.kind = kernels::KernelKind::RowBounds;
+       }},
+      {"row limits of sequences", [](KernelKey &key) {
+         key.varlen = true;
+         key.kind = kernels::KernelKind::RowLimits;
+       }},
+  };
+  std::vector<FeatureKernel> list;
+  for (uint16_t headDim : {64, 128}) {
+    for (const auto &[name, change] : kernels) {
+      list.push_back({name, headDim, change});
+    }
+  }
+  for (const auto &[name, change] : preparations) {
+    list.push_back({name, 0, change});
+  }
+  return list;
+}
+
+KernelKey keyOf(const FeatureKernel &kernel) {
+  KernelKey key;
+  key.sm = 90;
+  key.dtype = ElementType::BF16;
+  key.headDim = key.headDimV = kernel.headDim != 0 ? kernel.headDim : 64;
+  key.align.fill(attn::AlignClass::Bytes16);
+  kernel.change(key);
+  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
+  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked);
+  key.normalize();
+  return key;
+}
+
 int64_t numberBefore(const std::string &log, const std::string &words, int64_t absent) {
   std::smatch match;
   return std::regex_search(log, match, std::regex("(\\d+) " + words)) ? std::stoll(match[1].str()) : absent;
@@ -121,58 +200,76 @@ void record(const std::string &name, const kernels::Schedule &schedule, int64_t 
   ASSERT_TRUE(file.good()) << "cannot write " << TILEWRIGHT_PTXAS_SPILLS;
 }
 
+void expectNoNewSpills(const PtxAssembler &assembler, const KernelKey &key, const std::string &name) {
+  SCOPED_TRACE(toText(key));
+  std::string log;
+  llvm::Expected<std::string> cubin = assemblePtx(assembler, compileToStage(key, "ptx", nullptr), key.sm, &log);
+  ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
+
+  // wgmma is not used, so nothing may be serialised; any other warning is news as well.
+  EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("serializ")));
+  EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("warning")));
+  const int64_t registers = numberBefore(log, "registers", -1);
+  ASSERT_GT(registers, 0) << log;
+  EXPECT_LE(registers, kGpuRegistersPerThread);
+  EXPECT_LE((registers + 7) / 8 * 8 * 32 * key.schedule.warps, kGpuRegistersPerBlock) << registers;
+  const bool forward = key.kind == kernels::KernelKind::Forward;
+  const int64_t shared =
+      forward ? kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)) : 0;
+  EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
+
+  const int64_t stores = numberBefore(log, "bytes spill stores", -1);
+  const int64_t loads = numberBefore(log, "bytes spill loads", -1);
+  ASSERT_GE(stores, 0) << log;
+  ASSERT_GE(loads, 0) << log;
+  if (recording()) {
+    record(name, key.schedule, stores, loads);
+    return;
+  }
+  int64_t knownStores = 0, knownLoads = 0;
+  const Json json = readRecord();
+  for (const Json &entry : json["spills"]) {
+    if (entry["kernel"] == name) {
+      knownStores = entry["stores"];
+      knownLoads = entry["loads"];
+    }
+  }
+  EXPECT_LE(stores, knownStores) << name << ": spilled bytes, stores; see the top of PtxasCatalogueTest.cpp";
+  EXPECT_LE(loads, knownLoads) << name << ": spilled bytes, loads; see the top of PtxasCatalogueTest.cpp";
+  if (stores < knownStores || loads < knownLoads) {
+    std::cout << "[ IMPROVED ] " << name << ": spills " << stores << " and " << loads << " bytes, recorded are "
+              << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
+  }
+}
+
+constexpr const char *kNoAssembler =
+    "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+
 class PtxasCatalogue : public ::testing::TestWithParam<Group> {};
+class FeaturePtxasCatalogue : public ::testing::TestWithParam<FeatureKernel> {};
 
 } // namespace
 
 TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
   const std::optional<PtxAssembler> assembler = findPtxAssembler();
   if (!assembler) {
-    GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+    GTEST_SKIP() << kNoAssembler;
   }
   for (bool even : {true, false}) {
-    const KernelKey key = keyOf(GetParam(), even);
-    const std::string name = nameOf(GetParam(), even);
-    SCOPED_TRACE(toText(key));
-    std::string log;
-    llvm::Expected<std::string> cubin = assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm, &log);
-    ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
-
-    // wgmma is not used, so nothing may be serialised; any other warning is news as well.
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("serializ")));
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("warning")));
-    const int64_t registers = numberBefore(log, "registers", -1);
-    ASSERT_GT(registers, 0) << log;
-    EXPECT_LE(registers, kGpuRegistersPerThread);
-    EXPECT_LE((registers + 7) / 8 * 8 * 32 * key.schedule.warps, kGpuRegistersPerBlock) << registers;
-    const int64_t shared =
-        kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key));
-    EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
-
-    const int64_t stores = numberBefore(log, "bytes spill stores", -1);
-    const int64_t loads = numberBefore(log, "bytes spill loads", -1);
-    ASSERT_GE(stores, 0) << log;
-    ASSERT_GE(loads, 0) << log;
-    if (recording()) {
-      record(name, key.schedule, stores, loads);
-      continue;
-    }
-    int64_t knownStores = 0, knownLoads = 0;
-    const Json json = readRecord();
-    for (const Json &entry : json["spills"]) {
-      if (entry["kernel"] == name) {
-        knownStores = entry["stores"];
-        knownLoads = entry["loads"];
-      }
-    }
-    EXPECT_LE(stores, knownStores) << name << ": spilled bytes, stores; see the top of PtxasCatalogueTest.cpp";
-    EXPECT_LE(loads, knownLoads) << name << ": spilled bytes, loads; see the top of PtxasCatalogueTest.cpp";
-    if (stores < knownStores || loads < knownLoads) {
-      std::cout << "[ IMPROVED ] " << name << ": spills " << stores << " and " << loads << " bytes, recorded are "
-                << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
-    }
+    expectNoNewSpills(*assembler, keyOf(GetParam(), even), nameOf(GetParam(), even));
   }
 }
+
+TEST_P(FeaturePtxasCatalogue, AssemblesWithoutNewSpills) {
+  const std::optional<PtxAssembler> assembler = findPtxAssembler();
+  if (!assembler) {
+    GTEST_SKIP() << kNoAssembler;
+  }
+  expectNoNewSpills(*assembler, keyOf(GetParam()), nameOf(GetParam()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, FeaturePtxasCatalogue, ::testing::ValuesIn(featureCatalogue()),
+                         [](const auto &info) { return ::testing::PrintToString(info.param); });
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PtxasCatalogue, ::testing::ValuesIn(catalogue()),
                          [](const auto &info) { return ::testing::PrintToString(info.param); });
@@ -182,6 +279,9 @@ TEST(PtxasCatalogueRecord, EveryEntryIsOfTheCatalogueAndExplained) {
   for (const Group &group : catalogue()) {
     names.push_back(nameOf(group, true));
     names.push_back(nameOf(group, false));
+  }
+  for (const FeatureKernel &kernel : featureCatalogue()) {
+    names.push_back(nameOf(kernel));
   }
   const Json record = readRecord();
   std::vector<std::string> seen;
@@ -241,6 +341,12 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     key.attnMask = sample.attnMask;
     key.biasAlign = key.attnMaskAlign = sample.scoreAlign;
     key.schedule = kernels::parseSchedule(sample.schedule).value();
+    key.normalize();
+    EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))
+        << toText(key);
+    // Probabilities are a second pass, which takes the first one's buffers.
+    key.probs = key.dropout = key.keyPadding = true;
     key.normalize();
     EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
               kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))

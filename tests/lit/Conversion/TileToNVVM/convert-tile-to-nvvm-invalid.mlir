@@ -405,3 +405,41 @@ func.func @cpu_schedule()
     attributes {tile.kernel, tile.schedule = #tile.schedule<qk, 16 x 16, micro 8 x 2>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   return
 }
+
+// -----
+
+// Score tiles of a GPU have queries as rows.
+func.func @transposed_random_bits(%r: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %a = arith.trunci %r : i64 to i32
+  // expected-error @+1 {{'tile.random_bits' op expected queries as rows, and a multiple of 16 columns, got 'tensor<16x16xi32>'}}
+  %t = tile.random_bits [%a, %a] counter(%a, %a) key(%a, %a) transposed : tensor<16x16xi32>
+  return
+}
+
+// -----
+
+// Of a Philox call's four elements two are 8 columns further on.
+func.func @random_bits_of_8_columns(%r: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %a = arith.trunci %r : i64 to i32
+  // expected-error @+1 {{'tile.random_bits' op expected queries as rows, and a multiple of 16 columns, got 'tensor<16x24xi32>'}}
+  %t = tile.random_bits [%a, %a] counter(%a, %a) key(%a, %a) : tensor<16x24xi32>
+  return
+}
+
+// -----
+
+// Rows are chosen in shared memory only.
+func.func @chosen_rows_in_registers(%p: !tile.ptr<f16>, %m: !tile.ptr<i8>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %when = arith.constant true
+  %v = tile.view %p[%zero] sizes(%c16, %c16) strides(%c16, %one) : !tile.ptr<f16> -> !tile.view<2 x f16, unit>
+  %c = tile.view %m[%zero] sizes(%c16) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  // expected-error @+1 {{'tile.load' op expected a load whose rows are chosen to feed products}}
+  %t = tile.load %v[%zero, %zero] bounds [false, false] where %c when %when : !tile.view<1 x i8, unit> : !tile.view<2 x f16, unit> -> tensor<16x16xf16>
+  return
+}
