@@ -119,6 +119,8 @@ void Forward::placeProgram() {
   context.finalRow = b.sub(sequence.lengthQ, one);
   context.seqlenQ = sequence.lengthQ;
   context.seqlenK = sequence.lengthK;
+  context.extentQ = p.seqlenQ;
+  context.extentK = p.seqlenK;
   if (sequence.beginQ) {
     // Rows past this sequence's end, where a longer one has rows: without keys their program visits no block and stores
     // nothing. Tables are still read at some row, which must be one of theirs.

@@ -6,7 +6,7 @@
 // from L = #{j : id(j) < id(p)} to H = #{j : id(j) <= id(p)}. A block of rows stands at positions p0 to p1. All keys
 // before p0 have ids up to that of p0, and all behind p1 ids from that of p1 on; so a row whose id is not that of p0 has
 // L = p0 + #{j in p0..p1 : id(j) < id}, and for id(p0) L is found by search; likewise H with p1. A block costs as many
-// steps as it has rows, plus one for each time that the length is eight times as large.
+// steps as it has rows, plus one for each time that the length is four times as large.
 #include "tilewright/kernels/BlockRanges.h"
 #include "tilewright/kernels/Programs.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -34,7 +34,7 @@ private:
   Interval documentBounds(const Interval &none);
   Interval inDocuments(Value view);
   Value rowIds(Value view);
-  void countBelow(Value view, ArrayRef<Value> bounds, Value &first, Value &last, Value &padding);
+  std::pair<Value, Value> countBelow(Value view, Value first, Value second);
 
   Value perRow(Value scalar) { return b.splat(b.toI32(scalar), {blockM}); }
   Value below(Value a, Value c) { return arith::CmpIOp::create(b, arith::CmpIPredicate::ult, a, c); }
@@ -68,58 +68,56 @@ Value BoundsProgram::rowIds(Value view) {
   return b.select(outside, b.intLike(positions.getType(), kPadding), ids);
 }
 
-/// How many ids are below each of `bounds` (i32 scalars), by search for all of them at once.
-void BoundsProgram::countBelow(Value view, ArrayRef<Value> bounds, Value &first, Value &last, Value &padding) {
-  // Steps of 8^10 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence. Up to seven of each
-  // are taken: their ends are looked at together, for the loads to be under way together.
-  constexpr int64_t kSteps = 11, kBits = 3;
+/// How many ids are below each of two (i32 scalars), by search for both at once.
+std::pair<Value, Value> BoundsProgram::countBelow(Value view, Value first, Value second) {
+  // Steps of 4^15 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence. Up to three of each
+  // are taken, whose ends are looked at together, for the loads to be under way together.
+  constexpr int64_t kSteps = 16, kBits = 2, kEnds = (1 << kBits) - 1;
   Value skipped = zero;
-  for (int64_t bit = 0; bit < kSteps; ++bit) { // as many as are longer
+  for (int64_t bit = 0; bit < kSteps; ++bit) {
     Value shorter = b.lessI(sequence.lengthK, b.indexConstant(int64_t{1} << kBits * bit));
     skipped = b.add(skipped, arith::IndexCastUIOp::create(b, b.getIndexType(), shorter));
   }
+  const Value bounds[] = {first, second};
   SmallVector<Value> found = loop(
-      skipped, b.indexConstant(kSteps), {zero, zero, zero}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
+      skipped, b.indexConstant(kSteps), {zero, zero}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
         Value shift = b.mul(b.sub(b.indexConstant(kSteps - 1), number), b.indexConstant(kBits));
         Value step = arith::ShLIOp::create(b, one, shift);
         SmallVector<Value> insides, ids, next;
         for (Value count : counts) {
           Value more = count;
-          for (int64_t i = 1; i < 1 << kBits; ++i) {
+          for (int64_t i = 0; i < kEnds; ++i) {
             more = b.add(more, step);
             insides.push_back(arith::CmpIOp::create(b, arith::CmpIPredicate::sle, more, sequence.lengthK));
             ids.push_back(b.loadScalar(view, {b.select(insides.back(), b.sub(more, one), zero)}));
           }
         }
-        for (auto [count, bound] : llvm::zip(counts, bounds)) {
+        for (size_t which = 0; which < 2; ++which) {
           Value taken = zero;
-          const size_t first = next.size() * ((1 << kBits) - 1);
-          for (size_t i = first; i < first + (1 << kBits) - 1; ++i) {
-            Value whole = b.andI(insides[i], below(ids[i], bound));
+          for (size_t i = which * kEnds; i < (which + 1) * kEnds; ++i) {
+            Value whole = b.andI(insides[i], below(ids[i], bounds[which]));
             taken = b.add(taken, arith::IndexCastUIOp::create(b, b.getIndexType(), whole));
           }
-          next.push_back(b.add(count, b.mul(taken, step)));
+          next.push_back(b.add(counts[which], b.mul(taken, step)));
         }
         return next;
       });
-  first = found[0];
-  last = found[1];
-  padding = found[2];
+  return {found[0], found[1]};
 }
 
 BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
   Value ids = rowIds(view);
   Value idOfFirst = b.loadScalar(view, {firstPosition}), idOfLast = b.loadScalar(view, {lastPosition});
-  Value begins, ends, padded;
-  // H counts ids up to that of p1: those below the next number. For padding there is none, and no row asks for it.
+  // H counts ids up to that of p1: those below the next number. For padding there is none: then it is where the
+  // documents end.
   Value pad = constantI32(kPadding);
   Value afterLast = b.select(equal(idOfLast, pad), pad, b.add(idOfLast, constantI32(1)));
-  countBelow(view, {idOfFirst, afterLast, pad}, begins, ends, padded);
+  auto [begins, ends] = countBelow(view, idOfFirst, afterLast);
 
   Value start = perRow(firstPosition);
   // Several at once, for their loads to be under way together. Behind p1 the id of p1 is read again: it adds to the count
   // of no row whose H is taken from here, those with smaller ids, and to no row's L.
-  constexpr int64_t kAtOnce = 16; // divides every block's rows
+  constexpr int64_t kAtOnce = 8; // divides every block's rows
   Value up = b.intLike(positions.getType(), 1), no = b.intLike(positions.getType(), 0);
   SmallVector<Value> counted = loop(
       zero, b.indexConstant(blockM / kAtOnce), {start, start}, [&](Value number, ValueRange counts) -> SmallVector<Value> {
@@ -141,10 +139,10 @@ BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
   Value end = b.select(equal(ids, b.splat(idOfLast, {blockM})), perRow(ends), counted[1]);
 
   // Rows that are in no document: before the first key nothing, else where the documents end, so that bounds never
-  // decrease.
+  // decrease. A block with such rows ends in padding, or, if there is none, with the last key: its H is that end.
   Value none = b.intLike(positions.getType(), 0);
   Value outside = equal(ids, b.intLike(positions.getType(), kPadding));
-  Value nothing = b.select(b.lessI(positions, none), none, perRow(padded));
+  Value nothing = b.select(b.lessI(positions, none), none, perRow(ends));
   return {b.select(outside, nothing, begin), b.select(outside, nothing, end)};
 }
 

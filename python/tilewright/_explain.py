@@ -25,7 +25,7 @@ FIELDS = {
     "headDim": "head dim of q and k",
     "headDimV": "head dim of v and out",
     "evenM": "1: seqlen_q is a multiple of the rows of a block, so rows need no bounds",
-    "evenN": "1: no mask, and seqlen_k is a multiple of the keys of a block, so no block is partial",
+    "evenN": "1: seqlen_k is a multiple of the keys of a block and nothing else ends the last one: no block is partial",
     "evenD": "1: both head dims are multiples of the target's vector lanes",
     "mask": "the code that hides keys",
     "align": "bytes to which rows of each tensor are known to be aligned, or strided",
@@ -34,6 +34,13 @@ FIELDS = {
     "alibi": "1: ALiBi slopes",
     "softcap": "1: softcap",
     "windowLeft": "1: a window with a left edge; a right one is the causal mask, further on",
+    "rowBounds": "1: documents or key padding, as an interval of keys for each row, which row_bounds writes",
+    "documents": "1: intervals of documents",
+    "keyPadding": "a key padding mask, its bytes neighbours (a2) or not (strided); 1 where intervals are made of it",
+    "varlen": "1: sequences of different lengths, packed: cu_seqlens",
+    "seqUsedK": "1: a number of used keys for each batch entry",
+    "dropout": "1: dropout, of any probability",
+    "probs": "1: the probabilities are an output",
     "schedule": "how the work is cut into blocks",
     "build": "the library that compiles it",
 }
@@ -150,7 +157,7 @@ def _explain(facts: Dict[str, Any], given: Dict[str, Any]) -> None:
     facts["device"] = _device(q, plan, info)
     shared = _shared_bytes(q, info)
     facts["plan"] = {
-        "steps": [_step(step, q.shape[1], shared, engine) for step in plan["steps"]],
+        "steps": [_step(step, q.shape[1], shared, "document_ids" in given, engine) for step in plan["steps"]],
         "workspace_bytes": plan["workspace_bytes"],
     }
     on_host = {
@@ -207,7 +214,7 @@ def _fields(key: str) -> Dict[str, str]:
     return dict(word.split("=", 1) for word in key.split()[1:])
 
 
-def _step(step: Dict[str, Any], seqlen_q: int, shared: int, engine: Any) -> Dict[str, Any]:
+def _step(step: Dict[str, Any], seqlen_q: int, shared: int, documents: bool, engine: Any) -> Dict[str, Any]:
     key = step["key"]
     kernel, fields = key.split()[0], _fields(key)
     facts = {
@@ -218,7 +225,7 @@ def _step(step: Dict[str, Any], seqlen_q: int, shared: int, engine: Any) -> Dict
     }
     schedule = _schedule(fields)
     if kernel == "forward":
-        facts["schedule"] = {**schedule, **_measured(fields, seqlen_q, shared)}
+        facts["schedule"] = {**schedule, **_measured(fields, seqlen_q, shared, documents)}
     else:  # depends on the rows of a block only; its key has fixed values for the rest
         facts["schedule"] = {"text": schedule["text"], "block_m": schedule["block_m"]}
     return facts
@@ -261,13 +268,18 @@ def _shared_bytes(q: Any, info: Dict[str, Any]) -> int:
     return next(d["shared_bytes_per_block"] for d in info["devices"]["cuda"]["devices"] if d["index"] == q.device.index)
 
 
+def _hides(fields: Dict[str, str]) -> bool:
+    """Whether rows of a forward kernel see intervals of keys, rather than all of them."""
+    return fields["mask"] != "none" or "windowLeft" in fields or "rowBounds" in fields
+
+
 def _is_copied(operand: str) -> bool:
     """Whether a GPU copies blocks of a bias or mask, as a key names it, to shared memory ahead of their use."""
     kind, _, align = operand.partition(":")
     return align != "strided" and (kind == "matrix_f32" or (kind == "matrix" and align != "a2"))
 
 
-def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, Any]:
+def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: bool) -> Dict[str, Any]:
     """The text ``measured`` of the table row that a forward key's schedule comes from.
 
     The library chose it; here the row is found again: the first that allows the problem and has that schedule.
@@ -279,6 +291,8 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
     matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
+    # What the library calls masked when it looks into the table (Plan.cpp).
+    masked = fields["mask"] != "none" or "windowLeft" in fields or "dropout" in fields or documents
     copied = any(_is_copied(fields.get(name, "")) for name in ("bias", "attnMask"))
     for row in json.loads(table.read_text())["rows"]:
         if (
@@ -287,7 +301,7 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int) -> Dict[str, A
             and str(row.get("sm", sm)) == sm
             and row.get("matrix", matrix) == matrix
             and row.get("copied", copied) == copied
-            and row.get("masked", fields["mask"] != "none") == (fields["mask"] != "none")
+            and row.get("masked", masked) == masked
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)
             and seqlen_q <= row.get("maxSeqlenQ", seqlen_q)
@@ -317,7 +331,7 @@ def _not_used(step: Dict[str, Any], facts: Dict[str, Any], given: Dict[str, Any]
     if fields["evenM"] == "0":
         why = f"seqlen_q {seqlen_q} is no multiple of the block's {schedule['block_m']} rows"
         found.append({"what": "code without bounds on rows", "why": why})
-    if fields["evenN"] == "0" and fields["mask"] == "none":
+    if fields["evenN"] == "0" and not _hides(fields):
         why = f"seqlen_k {seqlen_k} is no multiple of the block's {schedule['block_n']} keys"
         found.append({"what": "code without partial blocks", "why": why})
     if fields["evenD"] == "0":
@@ -326,7 +340,7 @@ def _not_used(step: Dict[str, Any], facts: Dict[str, Any], given: Dict[str, Any]
         found.append({"what": "whole vectors along head_dim", "why": why})
     blocks = facts["blocks"]
     if blocks["skipped"] == 0 and blocks["partial"] + blocks["full"] > 0:
-        why = "there is no mask" if fields["mask"] == "none" else "every block holds a visible key"
+        why = "every block holds a visible key" if _hides(fields) else "there is no mask"
         found.append({"what": "skipping of key blocks", "why": why})
     return found
 

@@ -39,9 +39,13 @@ def suffix(s: int) -> tuple:
     return dict(key_padding_mask=real), s * (s - s // 4)
 
 
-def documents(s: int, causal: bool) -> tuple:
-    """Eight of unequal lengths."""
-    ends = [round(s * share) for share in (0.05, 0.2, 0.27, 0.5, 0.58, 0.75, 0.9, 1.0)]
+EQUAL = tuple(n / 8 for n in range(1, 9))
+UNEQUAL = (0.05, 0.2, 0.27, 0.5, 0.58, 0.75, 0.9, 1.0)
+
+
+def documents(s: int, causal: bool, shares: tuple = UNEQUAL) -> tuple:
+    """Eight, by where each ends as a share of the sequence."""
+    ends = [round(s * share) for share in shares]
     ids = torch.zeros(BATCH, s, dtype=torch.int32, device="cuda")
     pairs = begin = 0
     for number, end in enumerate(ends):
@@ -69,9 +73,9 @@ def varlen(q, k, v, s: int) -> tuple:
 
 
 def masks(head_dims: list, seqlens: list, repeats: int) -> None:
-    print("| d | s | dense | causal | suffix padding | padding with holes | documents | documents, causal | "
-          "window s/4, causal | window s/8, s/8 | varlen |")
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("| d | s | dense | causal | padding behind | padding with holes | 8 equal documents | causal | "
+          "8 unequal documents | causal | window s/4, causal | window s/8, s/8 | varlen |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for d in head_dims:
         for s in seqlens:
             q, k, v = inputs(BATCH, s, HEADS, d)
@@ -82,7 +86,8 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
 
             base = {causal: rate(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)}
             cells = []
-            for arguments, pairs in (suffix(s), padded(s), documents(s, False), documents(s, True),
+            for arguments, pairs in (suffix(s), padded(s), documents(s, False, EQUAL),
+                                     documents(s, True, EQUAL), documents(s, False), documents(s, True),
                                      window(s, s // 4, 0), window(s, s // 8, s // 8)):
                 cells.append(rate(arguments, pairs) / base[arguments.get("causal", False)])
             call, pairs = varlen(q, k, v, s)
@@ -120,8 +125,8 @@ def preparation(head_dims: list, s: int) -> None:
     pairs = torch.stack([starts, starts + s // 16]).int()[None].repeat(BATCH, 1, 1).cuda().contiguous()
     cases = {
         "packed GLM, 8 pairs": dict(causal=True, glm_mask=pairs),
-        "documents": documents(s, False)[0],
-        "documents, causal": documents(s, True)[0],
+        "8 unequal documents": documents(s, False)[0],
+        "8 unequal documents, causal": documents(s, True)[0],
         "padding with holes": padded(s)[0],
     }
     for d in head_dims:

@@ -26,25 +26,27 @@ def uniform(batch, sq, sk, heads=2, heads_k=None):
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.17, 0.5, 0.9, 0.999])
 def test_keep_rate(p):
-    """Within five standard deviations of the binomial distribution, over all entries, and by row, column and word."""
-    gone = dropped(*uniform(2, 160, 176), p=p, dropout_seed=77)
+    """Within five standard deviations of the binomial distribution, over all entries, and by row, column and the part of
+    a call's words."""
+    gone = dropped(*uniform(2, 160, 192), p=p, dropout_seed=77)
     keep = feature_oracle.threshold(p) / 65536
     assert abs(keep - (1 - p)) <= 1 / 65536
 
     def within(share, count):
-        return np.abs((1 - share) - keep).max() < 5 * np.sqrt(keep * (1 - keep) / count) + 1e-12
+        # Three entries more: where few are dropped, their number has a longer tail than a normal one.
+        return np.abs((1 - share) - keep).max() < 5 * np.sqrt(keep * (1 - keep) / count) + 3 / count
 
     assert within(gone.mean(), gone.size)
     assert within(gone.mean(axis=(0, 1, 2)), gone.size / gone.shape[3])
     assert within(gone.mean(axis=(0, 1, 3)), gone.size / gone.shape[2])
-    words = gone.reshape(2, 2, 10, 2, 8, 11, 2, 8).mean(axis=(0, 1, 2, 4, 5, 7))
-    assert within(words, gone.size / 4)
+    parts = gone.reshape(2, 2, 10, 2, 8, 6, 2, 2, 8).mean(axis=(0, 1, 2, 4, 5, 8))
+    assert parts.shape == (2, 2, 2) and within(parts, gone.size / 8)
 
 
 def test_entries_are_independent():
-    """Of neighbouring entries, and of the four that one call of Philox draws, no two go together."""
+    """Of neighbouring entries, and of the eight that one call of Philox draws, no two go together."""
     gone = dropped(*uniform(1, 256, 256), p=0.5, dropout_seed=3)[0, 0].astype(np.float64) - 0.5
-    for rows, columns in ((0, 1), (1, 0), (0, 8), (8, 0), (8, 8), (16, 0), (0, 16), (1, 1)):
+    for rows, columns in ((0, 1), (1, 0), (0, 8), (8, 0), (8, 8), (16, 0), (0, 16), (0, 24), (8, 16), (8, 24), (0, 32), (1, 1)):
         shifted = gone[rows:, columns:] * gone[: 256 - rows, : 256 - columns]
         assert abs(shifted.mean()) * 4 < 5 / np.sqrt(shifted.size)
     both = dropped(*uniform(2, 64, 64), p=0.5, dropout_seed=3).reshape(4, -1)

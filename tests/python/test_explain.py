@@ -37,6 +37,31 @@ def test_features_are_in_the_plan():
     assert facts["blocks"]["skipped"] == explain(q, k, v, True).to_dict()["blocks"]["skipped"] > 0
 
 
+def test_every_field_of_a_key_is_spelled_out():
+    q, k, v = problem(10, 2, 150, 150, 2, dim=16)
+    ids = np.repeat(np.arange(3, dtype=np.int32), 50)[None].repeat(2, 0)
+    real = np.ones((2, 150), bool)
+    report = explain(q, k, v, document_ids=ids, key_padding_mask=real, window_size=(40, 0), dropout_p=0.1)
+    facts = report.to_dict()
+    bounds, forward = facts["plan"]["steps"]
+    assert bounds["kernel"] == "row_bounds" and bounds["fields"]["documents"]["value"] == "1"
+    assert bounds["fields"]["keyPadding"]["value"] == "1" and forward["fields"]["keyPadding"]["value"] == "a2"
+    assert {name for name, field in forward["fields"].items() if field["value"] == "1"} >= {
+        "rowBounds",
+        "windowLeft",
+        "dropout",
+    }
+    for step in (bounds, forward):
+        assert all(field["is"] for field in step["fields"].values()), step["key"]
+    assert forward["schedule"]["measured"] is not None or "Engine(schedule=)" not in forward["schedule"]["why"]
+    # Keys end where rows' intervals do: that there is no multiple of a block is no news then.
+    not_used = {item["what"]: item["why"] for item in facts["not_used"]}
+    assert "code without partial blocks" not in not_used and "seqlen_q 150" in not_used["code without bounds on rows"]
+    one = explain(q, k, v, document_ids=np.zeros((2, 150), np.int32)).to_dict()
+    why = {item["what"]: item["why"] for item in one["not_used"]}
+    assert why["skipping of key blocks"] == "every block holds a visible key"
+
+
 @pytest.mark.parametrize("kind", MASKS)
 def test_each_mask(kind):
     """The report agrees with the plan and the block map."""

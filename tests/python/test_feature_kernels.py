@@ -250,3 +250,22 @@ def test_cuda_a_matrix_counts_the_same_however_it_is_aligned(schedule, kind, mas
             assert torch.equal(out, results[0][0]) and torch.equal(lse, results[0][1]), (sq, sk, align)
         out, lse = results[0]
         check("bias", out.double().cpu().numpy(), lse.cpu().numpy(), expected, expected_lse, dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ("bias", "attn_mask"))
+def test_cuda_tensors_beyond_2_to_31_elements(name, torch):
+    """The second head's matrix begins behind the 2^31st element; what lies between is NaN."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    free, _ = torch.cuda.mem_get_info()
+    if free < 6 << 30:
+        pytest.skip(f"{free >> 30} GiB of device memory are free, 6 are needed")
+    sq, sk, step = 70, 136, 2**31 + 8
+    rng = np.random.default_rng(3)
+    q, k, v = (torch.from_numpy(rng.standard_normal((1, n, 2, 64))).half().cuda() for n in (sq, sk, sk))
+    big = torch.full((step + sq * sk,), float("nan"), dtype=torch.float16, device="cuda")
+    far = big.as_strided((1, 2, sq, sk), (0, step, sk, 1))
+    near = torch.from_numpy(rng.standard_normal((1, 2, sq, sk))).half().cuda()
+    far.copy_(near)
+    assert torch.equal(flash_attn_func(q, k, v, **{name: far}), flash_attn_func(q, k, v, **{name: near}))

@@ -45,6 +45,8 @@ static_assert(std::is_trivially_copyable_v<KernelKey>);
 
 /// By KernelKind.
 constexpr std::array<std::string_view, 3> kKindNames = {"forward", "row_limits", "row_bounds"};
+/// Of row_bounds on every GPU: few rows a program, as each costs it a step.
+constexpr kernels::Schedule kRowBoundsSchedule = {kernels::Orientation::QueriesByKeys, 32, 64, 0, 0, 2, 1};
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -416,7 +418,9 @@ void KernelKey::normalize() {
       limits.documents = documents;
       limits.keyPadding = keyPadding;
     }
-    if (gpu) {
+    if (gpu && kind == KernelKind::RowBounds) {
+      limits.schedule = kRowBoundsSchedule;
+    } else if (gpu) {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
@@ -601,15 +605,15 @@ KernelKey runtime::parseKey(std::string_view text) {
   if (key.evenM != normalized.evenM) {
     bad("evenM is 1, must be 0 with varlen=1");
   }
+  if (key.rowBounds != normalized.rowBounds) {
+    bad("rowBounds is not given, must be 1 with keyPadding");
+  }
   if (key.evenN != normalized.evenN) {
     bad("evenN is 1, must be 0 with " + (key.windowLeft  ? std::string("windowLeft=1")
                                          : key.rowBounds ? std::string("rowBounds=1")
                                          : key.varlen    ? std::string("varlen=1")
                                          : key.seqUsedK  ? std::string("seqUsedK=1")
                                                          : "mask=" + attn::stringifyMaskKind(key.mask).str()));
-  }
-  if (key.rowBounds != normalized.rowBounds) {
-    bad("rowBounds is not given, must be 1 with keyPadding");
   }
   if (key.bias != normalized.bias || key.biasAlign != normalized.biasAlign || key.attnMask != normalized.attnMask ||
       key.attnMaskAlign != normalized.attnMaskAlign) {
@@ -625,7 +629,10 @@ KernelKey runtime::parseKey(std::string_view text) {
   }
   if (key != normalized) {
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
-        "': a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only");
+        "': " +
+        (gpu && key.kind == KernelKind::RowBounds
+             ? "row_bounds kernels of GPUs all have it"
+             : "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only"));
   }
   return key;
 }

@@ -172,10 +172,10 @@ kernels::Schedule chooseSchedule(const AttentionProblem &problem, const PlanOpti
     return *options.schedule;
   }
   if (gpu) {
-    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers take registers; not for
-    // padding, which ends all rows alike.
+    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers or a hyperbolic tangent take
+    // registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
-                        problem.dropoutP != 0.0;
+                        problem.dropoutP != 0.0 || problem.softcap != 0.0;
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                       static_cast<unsigned>(problem.headDimV), masked,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask),
@@ -201,6 +201,7 @@ KernelKey preparationKey(const KernelKey &forward, KernelKind kind, const Attent
   key.kind = kind;
   key.documents = problem.documents.given;
   key.normalize();
+  key.evenM = !key.varlen && problem.seqlenQ % key.schedule.blockM == 0; // its blocks may be others
   return key;
 }
 
@@ -352,7 +353,11 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   if (key.rowBounds) {
     Step &bounds = plan.steps[plan.stepCount++];
     bounds.key = preparationKey(key, KernelKind::RowBounds, problem);
-    bounds.programs = batchRowBlocks;
+    bounds.programs = product(problem.batch, kernels::ceilDiv(problem.seqlenQ, bounds.key.schedule.blockM),
+                              "the number of programs");
+    if (bounds.key.sm != 0) {
+      checkGrid(bounds.programs);
+    }
     plan.rowBoundsAt = plan.workspaceBytes;
     plan.workspaceBytes += tableBytes(problem, boundsOfRow(problem));
   }
@@ -360,7 +365,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   forward.key = key;
   forward.programs = product(batchRowBlocks, problem.heads, "the number of programs");
   if (key.sm != 0) {
-    checkGrid(forward.programs); // row limits have no more
+    checkGrid(forward.programs); // row limits have no more, row bounds were looked at
   }
   return plan;
 }

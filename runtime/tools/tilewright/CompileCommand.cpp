@@ -43,8 +43,9 @@ struct CompileOptions {
   std::optional<int64_t> headDimV;
   std::string mask = "none";
   std::string bias = "none", attnMask = "none"; ///< a tensor's kind: vector, matrix_f32, ...
-  bool alibi = false;
-  bool softcap = false;
+  bool alibi = false, softcap = false, windowLeft = false, dropout = false, probs = false;
+  bool documents = false, keyPadding = false;
+  bool varlen = false, seqUsedK = false;
   bool evenM = false;
   bool evenN = false;
   int64_t seqlenQ = 1024;
@@ -54,6 +55,19 @@ struct CompileOptions {
   std::vector<std::string> align; ///< "a8", or "q:a8"
   std::string forwardOnly; ///< a flag that was given and that matters to --kernel forward only
 };
+
+/// What makes a last block of keys end elsewhere, if anything does: then --even-n has nothing to say.
+std::string endOfKeys(const CompileOptions &options) {
+  const std::pair<bool, const char *> causes[] = {
+      {options.windowLeft, "--window-left"}, {options.documents, "--documents"}, {options.keyPadding, "--key-padding"},
+      {options.varlen, "--varlen"},          {options.seqUsedK, "--seqused-k"}};
+  for (const auto &[given, flag] : causes) {
+    if (given) {
+      return flag;
+    }
+  }
+  return options.mask != "none" ? "--mask " + options.mask : "";
+}
 
 constexpr const char *kTensors[] = {"q", "k", "v", "out"};
 
@@ -100,9 +114,12 @@ std::string withTarget(const std::string &key, const std::string &cpuLevel) {
   }
 }
 
-/// A problem's tensor without data: (1, seqlen, 1, dim).
-Tensor shapeOnly(DType dtype, int64_t seqlen, int64_t dim, bool strided) {
+/// A problem's tensor without data: (1, seqlen, 1, dim), or, packed, (seqlen, 1, dim).
+Tensor shapeOnly(DType dtype, int64_t seqlen, int64_t dim, bool strided, bool packed) {
   const int64_t step = strided ? 2 : 1;
+  if (packed) {
+    return Tensor(nullptr, dtype, {seqlen, 1, dim}, {dim * step, dim * step, step});
+  }
   return Tensor(nullptr, dtype, {1, seqlen, 1, dim}, {seqlen * dim * step, dim * step, dim * step, step});
 }
 
@@ -157,14 +174,25 @@ Engine planningEngine(const EngineOptions &options) {
 }
 
 std::string keyFromFlags(const CompileOptions &options) {
-  const bool rowLimits = options.kernel == "row_limits";
-  if (rowLimits && !options.forwardOnly.empty()) {
-    throw UsageError(options.forwardOnly + " is given with --kernel row_limits, whose code does not depend on it");
+  const bool forward = options.kernel == "forward", rowLimits = options.kernel == "row_limits";
+  if (!forward && !options.forwardOnly.empty()) {
+    throw UsageError(options.forwardOnly + " is given with --kernel " + options.kernel +
+                     ", whose code does not depend on it");
+  }
+  if (rowLimits && (options.documents || options.keyPadding)) {
+    throw UsageError(std::string(options.documents ? "--documents" : "--key-padding") +
+                     " is given with --kernel row_limits, whose code does not depend on it");
+  }
+  if (options.kernel == "row_bounds" && !options.documents && !options.keyPadding) {
+    throw UsageError("--kernel row_bounds needs --documents, --key-padding or both");
   }
   const std::string mask = rowLimits ? "glm_packed" : options.mask;
-  if (options.evenN && mask != "none") {
-    throw UsageError("--even-n is true with --mask " + mask +
-                     "; it changes code for --mask none only, where no mask ends the last block of keys");
+  if (const std::string cause = endOfKeys(options); options.evenN && !cause.empty()) {
+    throw UsageError("--even-n is true with " + cause +
+                     "; it changes code only where nothing but seqlen_k ends the last block of keys");
+  }
+  if (options.evenM && options.varlen) {
+    throw UsageError("--even-m is true with --varlen; sequences of any length run its kernels");
   }
   const bool gpu = options.target != "cpu";
   if (gpu && !options.cpuLevel.empty()) {
@@ -176,6 +204,10 @@ std::string keyFromFlags(const CompileOptions &options) {
   if (gpu && options.dtype == "f32") {
     throw UsageError("--dtype is f32 with --target " + options.target + "; a GPU's kernels are for f16 and bf16");
   }
+  if (gpu && options.kernel == "row_bounds" && !options.schedule.empty()) {
+    throw UsageError("--schedule is given with --kernel row_bounds and --target " + options.target +
+                     "; on GPUs these kernels all have one");
+  }
   checkScheduleKind(options.schedule, gpu);
   const DType dtype = kDTypes.at(options.dtype.value_or(gpu ? "bf16" : "f32"));
   auto isStrided = [&](const char *name) {
@@ -184,7 +216,7 @@ std::string keyFromFlags(const CompileOptions &options) {
   const int64_t headDimV = options.headDimV.value_or(options.headDim);
   const int64_t seqlenK = options.seqlenQ;
   auto tensor = [&](int64_t seqlen, int64_t dim, const char *name) {
-    const Tensor onCpu = shapeOnly(dtype, seqlen, dim, isStrided(name));
+    const Tensor onCpu = shapeOnly(dtype, seqlen, dim, isStrided(name), options.varlen);
     return gpu ? onCpu.onCuda(0) : onCpu;
   };
   const Tensor q = tensor(options.seqlenQ, options.headDim, "q");
@@ -234,11 +266,27 @@ std::string keyFromFlags(const CompileOptions &options) {
   };
   forwardOptions.bias = scoreTensor(options.bias);
   forwardOptions.attnMask = scoreTensor(options.attnMask);
-  if (options.alibi) {
-    const Tensor slopes(nullptr, DType::Float32, {1}, {1});
-    forwardOptions.alibiSlopes = gpu ? slopes.onCuda(0) : slopes;
-  }
+  // Contiguous, without data; not given where `wanted` is false.
+  auto table = [&](bool wanted, DType type, std::initializer_list<int64_t> shape) -> Tensor {
+    const Tensor onCpu(nullptr, type, shape);
+    return !wanted ? Tensor() : gpu ? onCpu.onCuda(0) : onCpu;
+  };
+  forwardOptions.alibiSlopes = table(options.alibi, DType::Float32, {1});
   forwardOptions.softcap = options.softcap ? 1.0 : 0.0;
+  if (options.windowLeft) {
+    forwardOptions.window.left = 0;
+  }
+  forwardOptions.documentIds = table(options.documents, DType::Int32, {1, seqlenK});
+  forwardOptions.keyPaddingMask = table(options.keyPadding, DType::Bool, {1, seqlenK});
+  forwardOptions.cuSeqlensQ = table(options.varlen, DType::Int32, {2});
+  forwardOptions.cuSeqlensK = table(options.varlen, DType::Int32, {2});
+  if (options.varlen) {
+    forwardOptions.maxSeqlenQ = options.seqlenQ;
+    forwardOptions.maxSeqlenK = seqlenK;
+  }
+  forwardOptions.seqUsedK = table(options.seqUsedK, DType::Int32, {1});
+  forwardOptions.dropoutP = options.dropout ? 0.5 : 0.0;
+  forwardOptions.probs = table(options.probs, dtype, {1, 1, options.seqlenQ, seqlenK});
   const Json steps = Json::parse(plan(q, k, v, out, forwardOptions)).at("steps");
   for (const Json &step : steps) {
     std::string key = step.at("key").get<std::string>();
@@ -246,7 +294,7 @@ std::string keyFromFlags(const CompileOptions &options) {
       continue;
     }
     key = withField(key, "evenM", options.evenM ? "1" : "0");
-    if (!rowLimits) {
+    if (forward) {
       key = withField(key, "evenN", options.evenN ? "1" : "0");
     }
     if (!options.align.empty()) {
@@ -255,7 +303,7 @@ std::string keyFromFlags(const CompileOptions &options) {
     if (!anyLevel) {
       return key;
     }
-    return rowLimits ? withField(key, "target", "cpu:" + options.cpuLevel) : withTarget(key, options.cpuLevel);
+    return forward ? withTarget(key, options.cpuLevel) : withField(key, "target", "cpu:" + options.cpuLevel);
   }
   throw std::runtime_error("the engine's plan for these flags has no step '" + options.kernel + "'");
 }
@@ -368,8 +416,9 @@ void addCompileCommand(CLI::App &app) {
       ->check(CLI::IsMember({"cpu", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_90a", "sm_100", "sm_120", "ptx"}))
       ->capture_default_str();
   describe(command->add_option("--kernel", options->kernel,
-                               "forward, or row_limits: the program that turns packed GLM pairs into one limit a row"))
-      ->check(CLI::IsMember({"forward", "row_limits"}))
+                               "forward, or a program that prepares a mask for it: row_limits turns packed GLM pairs "
+                               "into one limit a row, row_bounds --documents and --key-padding into an interval a row"))
+      ->check(CLI::IsMember({"forward", "row_limits", "row_bounds"}))
       ->capture_default_str();
   describe(command->add_option("--dtype", options->dtype, "Element type of q, k, v and out"))
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
@@ -389,7 +438,8 @@ void addCompileCommand(CLI::App &app) {
       ->default_str("false");
   describe(
       command->add_option("--even-n", options->evenN,
-                          "true: only for a seqlen_k that is a multiple of the schedule's block; --mask none only"))
+                          "true: only for a seqlen_k that is a multiple of the schedule's block; only where nothing "
+                          "else ends the last block of keys"))
       ->type_name("BOOL")
       ->default_str("false");
   describe(command->add_option("--seqlen-q", options->seqlenQ,
@@ -419,8 +469,16 @@ void addCompileCommand(CLI::App &app) {
   describe(command->add_option("--attn-mask", options->attnMask, "Mask tensor, added as --bias, or of bools"))
       ->check(CLI::IsMember(masks))
       ->capture_default_str();
-  command->add_flag("--alibi", options->alibi, "ALiBi slopes");
-  command->add_flag("--softcap", options->softcap, "Softcap");
+  describe(command->add_flag("--alibi", options->alibi, "ALiBi slopes"));
+  describe(command->add_flag("--softcap", options->softcap, "Softcap"));
+  describe(command->add_flag("--window-left", options->windowLeft,
+                             "A window's left edge; a right one is --mask causal, further on"));
+  describe(command->add_flag("--documents", options->documents, "Document ids, which row_bounds turns into intervals"));
+  describe(command->add_flag("--key-padding", options->keyPadding, "A key padding mask, of which the same is true"));
+  describe(command->add_flag("--varlen", options->varlen, "Sequences of different lengths, packed: cu_seqlens"));
+  describe(command->add_flag("--seqused-k", options->seqUsedK, "A number of used keys for each batch entry"));
+  describe(command->add_flag("--dropout", options->dropout, "Dropout, of any probability"));
+  describe(command->add_flag("--probs", options->probs, "Probabilities as an output"));
   describe(command->add_option("--align", options->align,
                                "For a GPU: bytes that every row is aligned to, a2, a4, a8 or a16, of all tensors, or "
                                "as q:a8,k:a16 of some"))
@@ -433,10 +491,11 @@ void addCompileCommand(CLI::App &app) {
                   "  tilewright compile --print-key --mask glm_packed --even-m true --cpu-level x86-64-v3\n"
                   "  tilewright compile --target sm_90 --head-dim 128 --mask causal --emit ptx\n"
                   "  tilewright compile --target sm_90 --bias matrix --attn-mask vector_bool --print-key\n"
+                  "  tilewright compile --kernel row_bounds --documents --varlen --emit tile\n"
                   "  tilewright compile --emit llvm --key \"$(tilewright compile --print-key --head-dim 40)\"\n");
   command->callback([options, command] {
     for (const char *flag : {"--dtype", "--mask", "--even-n", "--strided", "--align", "--bias", "--attn-mask", "--alibi",
-                             "--softcap"}) {
+                             "--softcap", "--window-left", "--dropout", "--probs"}) {
       if (command->count(flag) != 0) {
         options->forwardOnly = flag;
       }

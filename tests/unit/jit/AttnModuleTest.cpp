@@ -63,14 +63,15 @@ private:
   mlir::MLIRContext context;
 };
 
-/// Valid keys of both kinds, every field drawn.
+/// Valid keys of all kinds, every field drawn.
 class RandomKeys {
 public:
   explicit RandomKeys(unsigned seed) : generator(seed) {}
 
   KernelKey operator()() {
     KernelKey key;
-    key.kind = below(4) == 0 ? KernelKind::RowLimits : KernelKind::Forward;
+    const KernelKind kinds[] = {KernelKind::RowLimits, KernelKind::RowBounds};
+    key.kind = below(3) == 0 ? kinds[below(2)] : KernelKind::Forward;
     key.level = kCpuLevels[below(3)].level;
     key.dtype = static_cast<ElementType>(below(3));
     key.mask = static_cast<MaskKind>(below(4));
@@ -86,6 +87,19 @@ public:
     key.schedule.blockN = static_cast<uint16_t>(16 * (1 + below(32)));
     key.schedule.microRows = static_cast<uint8_t>(1 + below(16));
     key.schedule.microVectors = static_cast<uint8_t>(1 + below(8));
+    for (bool KernelKey::*feature :
+         {&KernelKey::alibi, &KernelKey::softcap, &KernelKey::windowLeft, &KernelKey::rowBounds, &KernelKey::keyPadding,
+          &KernelKey::varlen, &KernelKey::seqUsedK, &KernelKey::dropout, &KernelKey::probs, &KernelKey::documents}) {
+      key.*feature = below(4) == 0;
+    }
+    key.bias = static_cast<attn::ScoreOperand>(below(5));     // bools are a mask's only
+    key.attnMask = static_cast<attn::ScoreOperand>(below(7));
+    key.biasAlign = below(2) == 0 ? AlignClass::Strided : AlignClass::Bytes8;
+    key.attnMaskAlign = below(2) == 0 ? AlignClass::Strided : AlignClass::Bytes8;
+    key.keyPaddingAlign = below(2) == 0 ? AlignClass::Strided : AlignClass::Bytes2;
+    if (key.kind == KernelKind::RowBounds && !key.documents) {
+      key.keyPadding = true; // one of the two is what the kernel is for
+    }
     key.normalize();
     return key;
   }
@@ -105,6 +119,14 @@ KernelKey smallKey(MaskKind mask = MaskKind::Causal) {
 KernelKey limitsKey() {
   KernelKey key = smallKey();
   key.kind = KernelKind::RowLimits;
+  key.normalize();
+  return key;
+}
+
+KernelKey boundsKey() {
+  KernelKey key = smallKey();
+  key.kind = KernelKind::RowBounds;
+  key.documents = key.keyPadding = true;
   key.normalize();
   return key;
 }
@@ -159,6 +181,49 @@ TEST(AttnModule, EveryFieldIsInTheText) {
       {"blockN", [](KernelKey &k) { k.schedule.blockN = 32; }},
       {"microRows", [](KernelKey &k) { k.schedule.microRows = 5; }},
       {"microVectors", [](KernelKey &k) { k.schedule.microVectors = 2; }},
+      {"bias", [](KernelKey &k) { k.bias = attn::ScoreOperand::Matrix; }},
+      {"bias vector", [](KernelKey &k) { k.bias = attn::ScoreOperand::Vector; }},
+      {"attnMask", [](KernelKey &k) { k.attnMask = attn::ScoreOperand::Matrix; }},
+      {"attnMask of bools", [](KernelKey &k) { k.attnMask = attn::ScoreOperand::MatrixBool; }},
+      {"alibi", [](KernelKey &k) { k.alibi = true; }},
+      {"softcap", [](KernelKey &k) { k.softcap = true; }},
+      {"windowLeft", [](KernelKey &k) { k.windowLeft = true; }},
+      {"rowBounds", [](KernelKey &k) { k.rowBounds = true; }},
+      {"keyPadding", [](KernelKey &k) { k.keyPadding = true; }},
+      {"keyPadding strided",
+       [](KernelKey &k) {
+         k.keyPadding = true;
+         k.keyPaddingAlign = AlignClass::Strided;
+       }},
+      {"varlen", [](KernelKey &k) { k.varlen = true; }},
+      {"seqUsedK", [](KernelKey &k) { k.seqUsedK = true; }},
+      {"dropout", [](KernelKey &k) { k.dropout = true; }},
+      {"probs", [](KernelKey &k) { k.probs = true; }},
+      {"row limits of used keys",
+       [](KernelKey &k) {
+         k.kind = KernelKind::RowLimits;
+         k.seqUsedK = true;
+       }},
+      {"row bounds of documents",
+       [](KernelKey &k) {
+         k.kind = KernelKind::RowBounds;
+         k.documents = true;
+       }},
+      {"row bounds of padding",
+       [](KernelKey &k) {
+         k.kind = KernelKind::RowBounds;
+         k.keyPadding = true;
+       }},
+      {"row bounds of both",
+       [](KernelKey &k) {
+         k.kind = KernelKind::RowBounds;
+         k.documents = k.keyPadding = true;
+       }},
+      {"row bounds of sequences",
+       [](KernelKey &k) {
+         k.kind = KernelKind::RowBounds;
+         k.documents = k.varlen = true;
+       }},
   };
   Context context;
   std::map<std::string, std::string> texts = {{context.print(base), "no change"}};
@@ -175,8 +240,10 @@ TEST(AttnModule, SymbolNamesTheKind) {
   Context context;
   EXPECT_THAT(context.print(smallKey()), HasSubstr("func.func @attn_forward("));
   EXPECT_THAT(context.print(limitsKey()), HasSubstr("func.func @attn_row_limits("));
+  EXPECT_THAT(context.print(boundsKey()), HasSubstr("func.func @attn_row_bounds("));
   EXPECT_EQ(kernelSymbol(KernelKind::Forward), "attn_forward");
   EXPECT_EQ(kernelSymbol(KernelKind::RowLimits), "attn_row_limits");
+  EXPECT_EQ(kernelSymbol(KernelKind::RowBounds), "attn_row_bounds");
 }
 
 TEST(AttnModule, OtherModulesHaveNoKey) {
@@ -250,7 +317,7 @@ TEST(CompileToStage, StageAttnIsTheModulesText) {
 //===----------------------------------------------------------------------===//
 
 TEST(CompileKernel, DescribesTheArtifact) {
-  for (const KernelKey &key : {smallKey(), limitsKey()}) {
+  for (const KernelKey &key : {smallKey(), limitsKey(), boundsKey()}) {
     const Artifact artifact = compileKernel(key);
     EXPECT_EQ(artifact.keyText, toText(key));
     EXPECT_EQ(artifact.symbol, kernelSymbol(key.kind));

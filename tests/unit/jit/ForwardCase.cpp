@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ForwardCase.h"
 #include <gtest/gtest.h>
+#include "tilewright/kernels/Philox.h"
 #include "tilewright/runtime/Compiler.h"
 #include <bit>
 #include <cmath>
@@ -153,6 +154,10 @@ void ForwardCase::prepare() {
   fillInput(v, 3);
   lse.type = ElementType::F32;
   lse.allocate({batch, heads, seqlenQ, 1}, {0, 1, 3, 2}, /*step=*/2, /*gap=*/1, kPattern);
+  if (key.probs) {
+    probs.type = key.dtype;
+    probs.allocate({batch, heads, seqlenQ, seqlenK}, {0, 1, 2, 3}, /*step=*/1, /*gap=*/3, kPattern);
+  }
 
   std::mt19937 generator(seed * 104729);
   auto position = [&] { return static_cast<int32_t>(generator() % static_cast<uint64_t>(seqlenK + 1)); };
@@ -238,7 +243,29 @@ std::vector<uint64_t> ForwardCase::slots(KernelKind kind) const {
     case ArgId::Pairs:
       values.push_back(static_cast<uint64_t>(pairs));
       break;
-    default: // an operand of a feature
+    case ArgId::RngState:
+      tensor(rngState ? dropoutNumbers.data() : nullptr, {1});
+      break;
+    case ArgId::DropoutSeed: // nobody reads these two where the state is given
+      values.push_back(rngState ? 77 : static_cast<uint64_t>(dropoutNumbers[0]));
+      break;
+    case ArgId::DropoutOffset:
+      values.push_back(rngState ? 77 : static_cast<uint64_t>(dropoutNumbers[1]));
+      break;
+    case ArgId::RngGiven:
+      values.push_back(rngState ? 1 : 0);
+      break;
+    case ArgId::DropoutThreshold:
+      values.push_back(kernels::dropoutThreshold(dropoutP));
+      break;
+    case ArgId::DropoutScale:
+      values.push_back(std::bit_cast<uint32_t>(
+          static_cast<float>(kernels::dropoutScale(kernels::dropoutThreshold(dropoutP)))));
+      break;
+    case ArgId::Probs:
+      rows(probs);
+      break;
+    default: // an operand of another feature
       ADD_FAILURE() << "a case has no " << kernels::argInfo(id).name;
       break;
     }
@@ -320,6 +347,19 @@ std::string ForwardCase::mismatch() const {
     args.glmPairs = pairs;
     args.glmStrides = {2 * pairs, pairs, 1};
   }
+  std::vector<double> wantedProbs;
+  if (key.dropout) {
+    args.dropoutP = dropoutP;
+    args.dropoutSeed = static_cast<uint64_t>(dropoutNumbers[0]);
+    args.dropoutOffset = static_cast<uint64_t>(dropoutNumbers[1]);
+  }
+  if (key.probs) {
+    wantedProbs.resize(static_cast<size_t>(batch * heads * seqlenQ * seqlenK));
+    args.writeProbs = true;
+    args.probs = {wantedProbs.data(),
+                  kernels::ReferenceType::F64,
+                  {heads * seqlenQ * seqlenK, seqlenQ * seqlenK, seqlenK, 1}};
+  }
   args.threads = 1;
   kernels::referenceForward(args);
 
@@ -354,6 +394,13 @@ std::string ForwardCase::mismatch() const {
             return where("lse", b, i, h, 0, got, wanted);
           }
         }
+        for (int64_t j = 0; key.probs && j < seqlenK; ++j) {
+          double got = probs.get(probs.offset(b, h, i, j));
+          double wanted = wantedProbs[static_cast<size_t>(((b * heads + h) * seqlenQ + i) * seqlenK + j)];
+          if (differs(got, wanted, noise + rounding * std::abs(wanted))) {
+            return where("probs", b, i, h, j, got, wanted);
+          }
+        }
       }
     }
   }
@@ -365,5 +412,8 @@ std::string ForwardCase::mismatch() const {
     }
   }
   std::string outside = untouched(out, "out");
+  if (outside.empty() && key.probs) {
+    outside = untouched(probs, "probs");
+  }
   return outside.empty() ? untouched(lse, "lse") : outside;
 }

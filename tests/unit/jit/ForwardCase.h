@@ -66,7 +66,13 @@ struct ForwardCase {
   /// Compares with the oracle; returns what is wrong, or an empty text.
   std::string mismatch() const;
 
+  /// Of a key with dropout. Given through memory if `rngState`.
+  double dropoutP = 0.3;
+  std::array<int64_t, 2> dropoutNumbers{1, 0}; ///< seed and offset
+  bool rngState = false;
+
   GuardedTensor q, k, v, out, lse;
+  GuardedTensor probs;                 ///< (batch, heads, seqlen_q, seqlen_k), of a key with probs
   bool mayBeEven = false;              ///< whether prepare() may set evenM and evenN
   const void *keysElsewhere = nullptr; ///< if set, k's base address instead of its memory's
 

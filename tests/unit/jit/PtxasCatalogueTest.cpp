@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A fixed catalogue of GPU kernels, each with the schedule that the table chooses, as the assembler sees it: registers,
-// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation.
+// shared memory, and spills no worse than ptxas_spills.json says, where each spill has its explanation. Masks at all
+// head dims, and what else a kernel may have at two.
 //
 // After a change of schedules or of the compiler, record what is measured now, then give what is new its `why`:
 //   TILEWRIGHT_RECORD_SPILLS=1 build/bin/tilewright-jit-tests --gtest_filter='*PtxasCatalogue*'
@@ -36,17 +37,16 @@ struct Group {
   uint16_t sm;
   uint16_t headDim;
   attn::MaskKind mask;
-  bool bias = false;  ///< (1, h, s, s), of q's type, copied
-  bool sm90a = false; ///< of that family
+  bool bias = false; ///< (1, h, s, s), of q's type, copied
 };
 
 void PrintTo(const Group &group, std::ostream *stream) {
-  *stream << "sm_" << group.sm << (group.sm90a ? "a_d" : "_d") << group.headDim << "_"
-          << attn::stringifyMaskKind(group.mask).str() << (group.bias ? "_bias" : "");
+  *stream << "sm_" << group.sm << "_d" << group.headDim << "_" << attn::stringifyMaskKind(group.mask).str()
+          << (group.bias ? "_bias" : "");
 }
 
 std::string nameOf(const Group &group, bool even) {
-  return "sm_" + std::to_string(group.sm) + (group.sm90a ? "a d" : " d") + std::to_string(group.headDim) + " " +
+  return "sm_" + std::to_string(group.sm) + " d" + std::to_string(group.headDim) + " " +
          attn::stringifyMaskKind(group.mask).str() + (group.bias ? " bias" : "") + (even ? " even" : " uneven");
 }
 
@@ -69,11 +69,6 @@ std::vector<Group> catalogue() {
       groups.push_back({sm, headDim, attn::MaskKind::Causal});
     }
   }
-  for (uint16_t headDim : {32, 40, 64, 72, 80, 96, 128, 192, 256}) {
-    for (attn::MaskKind mask : kMasks) {
-      groups.push_back({90, headDim, mask, /*bias=*/false, /*sm90a=*/true});
-    }
-  }
   return groups;
 }
 
@@ -82,10 +77,7 @@ unsigned scoreBytesOf(const KernelKey &key) {
          kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
 }
 
-/// Query rows for which schedules of the family sm_90a are asked.
-constexpr int64_t kShort = 1024, kLong = 16384;
-
-KernelKey keyOf(const Group &group, bool even, int64_t seqlenQ = kLong) {
+KernelKey keyOf(const Group &group, bool even) {
   KernelKey key;
   key.sm = group.sm;
   key.dtype = ElementType::BF16;
@@ -97,10 +89,86 @@ KernelKey keyOf(const Group &group, bool even, int64_t seqlenQ = kLong) {
     key.bias = attn::ScoreOperand::Matrix;
     key.biasAlign = attn::AlignClass::Bytes16;
   }
-  const bool masked = group.mask != attn::MaskKind::None;
-  key.schedule = group.sm90a ? kernels::chooseSm90aSchedule(group.headDim, group.headDim, masked, seqlenQ).value()
-                             : kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim, masked, group.bias,
-                                                          scoreBytesOf(key));
+  key.schedule = kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim,
+                                            group.mask != attn::MaskKind::None, group.bias, scoreBytesOf(key));
+  key.normalize();
+  return key;
+}
+
+/// What a kernel may have besides its mask.
+struct FeatureKernel {
+  const char *name;
+  uint16_t headDim; ///< 0: of a kernel that prepares a mask, whatever the head dim
+  void (*change)(KernelKey &key);
+};
+
+std::string nameOf(const FeatureKernel &kernel) {
+  return "sm_90 " + (kernel.headDim != 0 ? "d" + std::to_string(kernel.headDim) + " " : "") + kernel.name;
+}
+
+void PrintTo(const FeatureKernel &kernel, std::ostream *stream) {
+  *stream << std::regex_replace(nameOf(kernel), std::regex(" "), "_");
+}
+
+std::vector<FeatureKernel> featureCatalogue() {
+  const std::pair<const char *, void (*)(KernelKey &)> kernels[] = {
+      {"window", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.windowLeft = true;
+       }},
+      {"documents", [](KernelKey &key) { key.documents = true; }},
+      {"causal documents", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.documents = true;
+       }},
+      {"key padding", [](KernelKey &key) { key.keyPadding = true; }},
+      {"varlen causal", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.varlen = true;
+       }},
+      {"used keys", [](KernelKey &key) { key.seqUsedK = true; }},
+      {"dropout", [](KernelKey &key) { key.dropout = true; }},
+      {"probs", [](KernelKey &key) { key.probs = true; }},
+      {"dropout probs causal", [](KernelKey &key) {
+         key.mask = attn::MaskKind::Causal;
+         key.dropout = key.probs = true;
+       }},
+  };
+  const std::pair<const char *, void (*)(KernelKey &)> preparations[] = {
+      {"row bounds of documents", [](KernelKey &key) {
+         key.documents = true;
+         key.kind = kernels::KernelKind::RowBounds;
+       }},
+      {"row bounds of padded sequences", [](KernelKey &key) {
+         key.documents = key.keyPadding = key.varlen = true;
+         key.kind = kernels::KernelKind::RowBounds;
+       }},
+      {"row limits of sequences", [](KernelKey &key) {
+         key.varlen = true;
+         key.kind = kernels::KernelKind::RowLimits;
+       }},
+  };
+  std::vector<FeatureKernel> list;
+  for (uint16_t headDim : {64, 128}) {
+    for (const auto &[name, change] : kernels) {
+      list.push_back({name, headDim, change});
+    }
+  }
+  for (const auto &[name, change] : preparations) {
+    list.push_back({name, 0, change});
+  }
+  return list;
+}
+
+KernelKey keyOf(const FeatureKernel &kernel) {
+  KernelKey key;
+  key.sm = 90;
+  key.dtype = ElementType::BF16;
+  key.headDim = key.headDimV = kernel.headDim != 0 ? kernel.headDim : 64;
+  key.align.fill(attn::AlignClass::Bytes16);
+  kernel.change(key);
+  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
+  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked);
   key.normalize();
   return key;
 }
@@ -132,87 +200,76 @@ void record(const std::string &name, const kernels::Schedule &schedule, int64_t 
   ASSERT_TRUE(file.good()) << "cannot write " << TILEWRIGHT_PTXAS_SPILLS;
 }
 
+void expectNoNewSpills(const PtxAssembler &assembler, const KernelKey &key, const std::string &name) {
+  SCOPED_TRACE(toText(key));
+  std::string log;
+  llvm::Expected<std::string> cubin = assemblePtx(assembler, compileToStage(key, "ptx", nullptr), key.sm, GpuInstructions::Sm80, &log);
+  ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
+
+  // wgmma is not used, so nothing may be serialised; any other warning is news as well.
+  EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("serializ")));
+  EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("warning")));
+  const int64_t registers = numberBefore(log, "registers", -1);
+  ASSERT_GT(registers, 0) << log;
+  EXPECT_LE(registers, kGpuRegistersPerThread);
+  EXPECT_LE((registers + 7) / 8 * 8 * 32 * key.schedule.warps, kGpuRegistersPerBlock) << registers;
+  const bool forward = key.kind == kernels::KernelKind::Forward;
+  const int64_t shared =
+      forward ? kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)) : 0;
+  EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
+
+  const int64_t stores = numberBefore(log, "bytes spill stores", -1);
+  const int64_t loads = numberBefore(log, "bytes spill loads", -1);
+  ASSERT_GE(stores, 0) << log;
+  ASSERT_GE(loads, 0) << log;
+  if (recording()) {
+    record(name, key.schedule, stores, loads);
+    return;
+  }
+  int64_t knownStores = 0, knownLoads = 0;
+  const Json json = readRecord();
+  for (const Json &entry : json["spills"]) {
+    if (entry["kernel"] == name) {
+      knownStores = entry["stores"];
+      knownLoads = entry["loads"];
+    }
+  }
+  EXPECT_LE(stores, knownStores) << name << ": spilled bytes, stores; see the top of PtxasCatalogueTest.cpp";
+  EXPECT_LE(loads, knownLoads) << name << ": spilled bytes, loads; see the top of PtxasCatalogueTest.cpp";
+  if (stores < knownStores || loads < knownLoads) {
+    std::cout << "[ IMPROVED ] " << name << ": spills " << stores << " and " << loads << " bytes, recorded are "
+              << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
+  }
+}
+
+constexpr const char *kNoAssembler =
+    "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+
 class PtxasCatalogue : public ::testing::TestWithParam<Group> {};
+class FeaturePtxasCatalogue : public ::testing::TestWithParam<FeatureKernel> {};
 
 } // namespace
 
 TEST_P(PtxasCatalogue, AssemblesWithoutNewSpills) {
   const std::optional<PtxAssembler> assembler = findPtxAssembler();
   if (!assembler) {
-    GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+    GTEST_SKIP() << kNoAssembler;
   }
   for (bool even : {true, false}) {
-    const KernelKey key = keyOf(GetParam(), even);
-    const std::string name = nameOf(GetParam(), even);
-    SCOPED_TRACE(toText(key));
-    std::string log;
-    llvm::Expected<std::string> cubin = assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm,
-                                                    key.isSm90a() ? GpuInstructions::Sm90a : GpuInstructions::Sm80, &log);
-    ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
-
-    // ptxas serialises wgmma whose registers something else touches (C7510 to C7519) and ignores setmaxnreg where it
-    // does not know the block's size (C7504, C7505): both cost most of the speed, neither fails. Any other warning is
-    // news as well.
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("serializ")));
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("C75")));
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("setmaxnreg")));
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("warning")));
-    const int64_t registers = numberBefore(log, "registers", -1);
-    ASSERT_GT(registers, 0) << log;
-    EXPECT_LE(registers, kGpuRegistersPerThread);
-    EXPECT_LE((registers + 7) / 8 * 8 * key.schedule.threads(), kGpuRegistersPerBlock) << registers;
-    const int64_t shared =
-        kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key));
-    EXPECT_LE(shared + numberBefore(log, "bytes smem", 0), gpuSharedLimit(key.sm));
-
-    const int64_t stores = numberBefore(log, "bytes spill stores", -1);
-    const int64_t loads = numberBefore(log, "bytes spill loads", -1);
-    ASSERT_GE(stores, 0) << log;
-    ASSERT_GE(loads, 0) << log;
-    if (recording()) {
-      record(name, key.schedule, stores, loads);
-      continue;
-    }
-    int64_t knownStores = 0, knownLoads = 0;
-    const Json json = readRecord();
-    for (const Json &entry : json["spills"]) {
-      if (entry["kernel"] == name) {
-        knownStores = entry["stores"];
-        knownLoads = entry["loads"];
-      }
-    }
-    EXPECT_LE(stores, knownStores) << name << ": spilled bytes, stores; see the top of PtxasCatalogueTest.cpp";
-    EXPECT_LE(loads, knownLoads) << name << ": spilled bytes, loads; see the top of PtxasCatalogueTest.cpp";
-    if (stores < knownStores || loads < knownLoads) {
-      std::cout << "[ IMPROVED ] " << name << ": spills " << stores << " and " << loads << " bytes, recorded are "
-                << knownStores << " and " << knownLoads << ": record again (top of PtxasCatalogueTest.cpp)\n";
-    }
+    expectNoNewSpills(*assembler, keyOf(GetParam(), even), nameOf(GetParam(), even));
   }
 }
 
-/// Those of short sequences neither spill nor serialise.
-TEST(PtxasCatalogueShort, OfTheFamilySm90a) {
+TEST_P(FeaturePtxasCatalogue, AssemblesWithoutNewSpills) {
   const std::optional<PtxAssembler> assembler = findPtxAssembler();
   if (!assembler) {
-    GTEST_SKIP() << "no assembler: ptxas is neither $TILEWRIGHT_PTXAS nor in PATH nor in /usr/local/cuda/bin";
+    GTEST_SKIP() << kNoAssembler;
   }
-  int differ = 0;
-  for (const Group &group : catalogue()) {
-    const KernelKey key = group.sm90a ? keyOf(group, false, kShort) : KernelKey();
-    if (!group.sm90a || key == keyOf(group, false)) {
-      continue;
-    }
-    SCOPED_TRACE(toText(key));
-    ++differ;
-    std::string log;
-    llvm::Expected<std::string> cubin =
-        assemblePtx(*assembler, compileToStage(key, "ptx", nullptr), key.sm, GpuInstructions::Sm90a, &log);
-    ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
-    EXPECT_THAT(log, ::testing::Not(::testing::HasSubstr("C75")));
-    EXPECT_EQ(numberBefore(log, "bytes spill stores", -1), 0) << log;
-  }
-  EXPECT_GT(differ, 0);
+  expectNoNewSpills(*assembler, keyOf(GetParam()), nameOf(GetParam()));
 }
+
+INSTANTIATE_TEST_SUITE_P(Kernels, FeaturePtxasCatalogue, ::testing::ValuesIn(featureCatalogue()),
+                         [](const auto &info) { return ::testing::PrintToString(info.param); });
 
 INSTANTIATE_TEST_SUITE_P(Kernels, PtxasCatalogue, ::testing::ValuesIn(catalogue()),
                          [](const auto &info) { return ::testing::PrintToString(info.param); });
@@ -222,6 +279,9 @@ TEST(PtxasCatalogueRecord, EveryEntryIsOfTheCatalogueAndExplained) {
   for (const Group &group : catalogue()) {
     names.push_back(nameOf(group, true));
     names.push_back(nameOf(group, false));
+  }
+  for (const FeatureKernel &kernel : featureCatalogue()) {
+    names.push_back(nameOf(kernel));
   }
   const Json record = readRecord();
   std::vector<std::string> seen;
@@ -268,9 +328,6 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
       {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Matrix, attn::ScoreOperand::VectorF32},
       {64, 64, "qk:64x32:w2", attn::MaskKind::None, attn::ScoreOperand::Vector, attn::ScoreOperand::MatrixF32,
        attn::AlignClass::Strided},
-      // Of the family sm_90a: boxes and barriers.
-      {64, 64, "qk:192x128:g3:s3", attn::MaskKind::Causal},
-      {72, 72, "qk:128x64:g2:s2", attn::MaskKind::None},
   };
   for (const auto &sample : samples) {
     KernelKey key;
@@ -279,11 +336,17 @@ TEST(GpuSharedMemory, TheHostsFigureIsTheCompilers) {
     key.mask = sample.mask;
     key.headDim = sample.headDim;
     key.headDimV = sample.headDimV;
+    key.align.fill(attn::AlignClass::Bytes2);
     key.bias = sample.bias;
     key.attnMask = sample.attnMask;
     key.biasAlign = key.attnMaskAlign = sample.scoreAlign;
     key.schedule = kernels::parseSchedule(sample.schedule).value();
-    key.align.fill(key.isSm90a() ? attn::AlignClass::Bytes16 : attn::AlignClass::Bytes2);
+    key.normalize();
+    EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
+              kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))
+        << toText(key);
+    // Probabilities are a second pass, which takes the first one's buffers.
+    key.probs = key.dropout = key.keyPadding = true;
     key.normalize();
     EXPECT_EQ(static_cast<int64_t>(compileKernel(key).sharedBytes),
               kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytesOf(key)))

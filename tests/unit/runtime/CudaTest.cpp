@@ -438,7 +438,7 @@ TEST_F(Cuda, OutOfDeviceMemoryIsOutOfMemory) {
   call.pairs(1, {0, 4, 0, 4});
   driver.failNext("MemAllocFromPoolAsync", cuda::kErrorOutOfMemory);
   EXPECT_THAT(expectError(TW_OUT_OF_MEMORY, "", [&] { engine.forward(call.args); }),
-              HasSubstr("cuMemAllocFromPoolAsync(40 bytes) failed with CUDA_ERROR_OUT_OF_MEMORY"));
+              HasSubstr("cuMemAllocFromPoolAsync(64 bytes) failed with CUDA_ERROR_OUT_OF_MEMORY"));
   EXPECT_TRUE(driver.launches.empty());
 }
 

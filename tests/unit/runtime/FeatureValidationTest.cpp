@@ -288,6 +288,21 @@ TEST(FeatureValidation, VarlenIsResolved) {
   expectError(TW_INVALID_ARGUMENT, "q", [&] { check(shape, Purpose::Run); });
 }
 
+TEST(FeatureValidation, OneOddRowOfScoresIsReadAloneNotInPairs) {
+  // Rows of floats that memory aligns to 8 bytes: of one row for all queries no pair may reach past its end.
+  auto align = [](int64_t queries, int64_t keys, int64_t length) {
+    Sizes sizes;
+    sizes.seqlenK = length;
+    Call call(sizes);
+    call.args.bias = call.tensor(TW_FLOAT32, {1, 1, queries, keys}, 0);
+    call.args.bias.strides[2] = keys + keys % 2;
+    return check(call).bias.align;
+  };
+  EXPECT_EQ(align(1, 8, 8), attn::AlignClass::Bytes16);
+  EXPECT_EQ(align(1, 7, 7), attn::AlignClass::Bytes2);
+  EXPECT_EQ(align(5, 7, 7), attn::AlignClass::Bytes16) << "rows of a matrix are copied, which may end anywhere";
+}
+
 TEST(FeatureValidation, VarlenForms) {
   const std::string without = ", but cu_seqlens are not given: without them it must be 0";
   refuses("max_seqlen_q", "is 5" + without, [](Call &call) { call.args.max_seqlen_q = 5; });

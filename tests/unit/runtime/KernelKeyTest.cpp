@@ -22,7 +22,8 @@ KernelKey randomKey(std::mt19937 &random) {
     return list[random() % sizeof...(values)];
   };
   KernelKey key;
-  key.kind = pick(KernelKind::Forward, KernelKind::Forward, KernelKind::RowLimits);
+  key.kind = pick(KernelKind::Forward, KernelKind::Forward, KernelKind::Forward, KernelKind::Forward,
+                  KernelKind::RowLimits, KernelKind::RowBounds);
   key.level = pick(CpuLevel::X86_64_v2, CpuLevel::X86_64_v3, CpuLevel::X86_64_v4);
   key.sm = random() % 2 ? pick(80, 86, 87, 89, 90, 100, 120, int{kPtxOnly}) : 0;
   key.dtype = key.sm != 0 ? pick(ElementType::F16, ElementType::BF16)
@@ -45,6 +46,16 @@ KernelKey randomKey(std::mt19937 &random) {
   if (key.sm != 0) {
     key.schedule.warps = static_cast<uint8_t>(1 + random() % 4);
     key.schedule.blockM = static_cast<uint16_t>(16 * key.schedule.warps * (1 + random() % 8));
+  }
+  for (bool KernelKey::*feature :
+       {&KernelKey::alibi, &KernelKey::softcap, &KernelKey::windowLeft, &KernelKey::rowBounds, &KernelKey::keyPadding,
+        &KernelKey::varlen, &KernelKey::seqUsedK, &KernelKey::dropout, &KernelKey::probs}) {
+    key.*feature = random() % 4 == 0;
+  }
+  key.keyPaddingAlign = pick(attn::AlignClass::Strided, attn::AlignClass::Bytes2, attn::AlignClass::Bytes16);
+  key.documents = random() % 2;
+  if (key.kind == KernelKind::RowBounds && !key.documents) {
+    key.keyPadding = true; // one of the two is what the kernel is for
   }
   key.normalize();
   return key;
@@ -92,6 +103,12 @@ TEST(KernelKey, TextIsTheDocumentedOne) {
   key.normalize();
   EXPECT_EQ(toText(key),
             "row_limits target=cpu:x86-64-v4 evenM=1 schedule=kq:32x64:8x2 build=" + std::string(buildId()));
+
+  key.kind = KernelKind::RowBounds;
+  key.documents = true;
+  key.normalize();
+  EXPECT_EQ(toText(key), "row_bounds target=cpu:x86-64-v4 evenM=1 documents=1 schedule=kq:32x64:8x2 build=" +
+                             std::string(buildId()));
 }
 
 TEST(KernelKey, GpuTextIsTheDocumentedOne) {
@@ -126,6 +143,43 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
       {"alibi", [](KernelKey &key) { key.alibi = true; }},
       {"softcap", [](KernelKey &key) { key.softcap = true; }},
       {"window", [](KernelKey &key) { key.windowLeft = true; }},
+      {"row bounds", [](KernelKey &key) { key.rowBounds = true; }},
+      {"key padding", [](KernelKey &key) { key.keyPadding = true; }},
+      {"strided key padding",
+       [](KernelKey &key) {
+         key.keyPadding = true;
+         key.keyPaddingAlign = attn::AlignClass::Strided;
+       }},
+      {"varlen", [](KernelKey &key) { key.varlen = true; }},
+      {"used keys", [](KernelKey &key) { key.seqUsedK = true; }},
+      {"dropout", [](KernelKey &key) { key.dropout = true; }},
+      {"probs", [](KernelKey &key) { key.probs = true; }},
+      {"row limits", [](KernelKey &key) { key.kind = KernelKind::RowLimits; }},
+      {"row limits of used keys",
+       [](KernelKey &key) {
+         key.kind = KernelKind::RowLimits;
+         key.seqUsedK = true;
+       }},
+      {"row bounds of documents",
+       [](KernelKey &key) {
+         key.kind = KernelKind::RowBounds;
+         key.documents = true;
+       }},
+      {"row bounds of padding",
+       [](KernelKey &key) {
+         key.kind = KernelKind::RowBounds;
+         key.keyPadding = true;
+       }},
+      {"row bounds of both",
+       [](KernelKey &key) {
+         key.kind = KernelKind::RowBounds;
+         key.documents = key.keyPadding = true;
+       }},
+      {"row bounds of sequences",
+       [](KernelKey &key) {
+         key.kind = KernelKind::RowBounds;
+         key.documents = key.varlen = true;
+       }},
       {"align q", [](KernelKey &key) { key.align[0] = attn::AlignClass::Bytes8; }},
       {"align out", [](KernelKey &key) { key.align[3] = attn::AlignClass::Bytes4; }},
   };
@@ -246,7 +300,7 @@ TEST(KernelKey, RandomKeysRoundTrip) {
     ASSERT_TRUE(again == key) << "normalize is not idempotent: " << text;
     texts.insert(text);
   }
-  EXPECT_GT(texts.size(), 3000u) << "a third are row_limits keys, of which there are few";
+  EXPECT_GT(texts.size(), 3000u) << "a third are row_limits and row_bounds keys, of which there are few";
 }
 
 TEST(KernelKey, FieldOrderSpacingAndMissingBuildDoNotMatter) {
@@ -301,8 +355,9 @@ TEST(KernelKey, FaultyTextsAreNamed) {
   auto message = [](const std::string &text) {
     return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(text); });
   };
-  EXPECT_THAT(message(""), HasSubstr("must be forward or row_limits"));
-  EXPECT_THAT(message(replaced(good, "forward", "backward")), HasSubstr("'backward', must be forward or row_limits"));
+  EXPECT_THAT(message(""), HasSubstr("must be forward, row_limits or row_bounds"));
+  EXPECT_THAT(message(replaced(good, "forward", "backward")),
+              HasSubstr("'backward', must be forward, row_limits or row_bounds"));
   EXPECT_THAT(message(replaced(good, "cpu:x86-64-v3", "cpu:x86-64-v5")),
               HasSubstr("target is 'cpu:x86-64-v5', must be one of cpu:x86-64-v2, cpu:x86-64-v3, cpu:x86-64-v4"));
   EXPECT_THAT(message(replaced(good, "cpu:x86-64-v3", "x86-64-v3")), HasSubstr("target is 'x86-64-v3'"));
@@ -324,7 +379,10 @@ TEST(KernelKey, FaultyTextsAreNamed) {
   EXPECT_THAT(message(replaced(replaced(good, "evenN=0", "evenN=1"), "mask=none", "mask=causal")),
               HasSubstr("evenN is 1, must be 0 with mask=causal"));
   EXPECT_THAT(message(replaced(good, " evenN=0", "")), HasSubstr("field evenN is missing"));
-  EXPECT_THAT(message(good + " dropout=1"), HasSubstr("field 'dropout' is not known here"));
+  EXPECT_THAT(message(good + " drop=1"), HasSubstr("field 'drop' is not known here"));
+  EXPECT_THAT(message(good + " documents=1"), HasSubstr("field 'documents' is not known here; a forward key has"));
+  EXPECT_THAT(message(good + " pairs=1"),
+              HasSubstr("rowBounds keyPadding varlen seqUsedK dropout probs) schedule build"));
   EXPECT_THAT(message(good + " evenM=0"), HasSubstr("field 'evenM' is given twice"));
   EXPECT_THAT(message(good + " evenM"), HasSubstr("'evenM' is not a field, expected name=value"));
   EXPECT_THAT(message(good + " =1"), HasSubstr("'=1' is not a field"));
@@ -341,6 +399,94 @@ TEST(KernelKey, RowLimitsTextHoldsNothingElse) {
   EXPECT_THAT(message(good + " mask=glm_packed"), HasSubstr("field 'mask' is not known here"));
   EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
               HasSubstr("schedule is 'kq:32x32:8x2', must be 'kq:32x64:8x2'"));
+  EXPECT_THAT(message(good + " dropout=1"), HasSubstr("field 'dropout' is not known here; a row_limits key has the "
+                                                      "fields target evenM (varlen seqUsedK) schedule build"));
+  EXPECT_THAT(message(good + " documents=1"), HasSubstr("field 'documents' is not known here"));
+  EXPECT_TRUE(parseKey(replaced(good, "evenM=1", "evenM=0 varlen=1")).varlen);
+  EXPECT_TRUE(parseKey(good + " seqUsedK=1").seqUsedK);
+  EXPECT_THAT(message(good + " varlen=1"), HasSubstr("evenM is 1, must be 0 with varlen=1"));
+}
+
+TEST(KernelKey, RowBoundsTextHoldsNothingElse) {
+  auto message = [](const std::string &text) {
+    return expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(text); });
+  };
+  const std::string bare = "row_bounds target=cpu:x86-64-v3 evenM=1 schedule=kq:32x64:8x2";
+  EXPECT_THAT(message(bare), HasSubstr("a row_bounds kernel has documents=1, keyPadding=1 or both"));
+  const std::string good = bare + " documents=1";
+  EXPECT_EQ(parseKey(good).kind, KernelKind::RowBounds);
+  EXPECT_EQ(parseKey(good).schedule.blockM, 32);
+  EXPECT_TRUE(parseKey(good).documents);
+  EXPECT_FALSE(parseKey(good).keyPadding);
+  EXPECT_TRUE(parseKey(bare + " keyPadding=1").keyPadding);
+  EXPECT_TRUE(parseKey(good + " keyPadding=1 seqUsedK=1").keyPadding);
+  EXPECT_TRUE(parseKey(replaced(good, "evenM=1", "evenM=0 varlen=1")).varlen);
+  EXPECT_THAT(message(bare + " keyPadding=a2"), HasSubstr("keyPadding is 'a2', must be 1, or left out"));
+  EXPECT_THAT(message(bare + " documents=0"), HasSubstr("documents is '0', must be 1, or left out"));
+  EXPECT_THAT(message(good + " varlen=1"), HasSubstr("evenM is 1, must be 0 with varlen=1"));
+  EXPECT_THAT(message(good + " mask=causal"),
+              HasSubstr("field 'mask' is not known here; a row_bounds key has the fields target evenM (documents "
+                        "keyPadding varlen seqUsedK) schedule build"));
+  EXPECT_THAT(message(good + " probs=1"), HasSubstr("field 'probs' is not known here"));
+  EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
+              HasSubstr("must be 'kq:32x64:8x2': a row_bounds kernel depends on blockM only"));
+  EXPECT_THAT(message("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:128x64:w4"),
+              HasSubstr("must be 'qk:32x64:w2': row_bounds kernels of GPUs all have it"));
+}
+
+TEST(KernelKey, NormalFormOfMasksAndLengths) {
+  // Documents and key padding reach the forward kernel as row bounds; which of them made the table it does not see.
+  KernelKey documents = gpuKey();
+  documents.documents = true;
+  documents.normalize();
+  EXPECT_TRUE(documents.rowBounds);
+  EXPECT_FALSE(documents.documents);
+  KernelKey padding = gpuKey();
+  padding.keyPadding = true;
+  padding.keyPaddingAlign = attn::AlignClass::Bytes16; // bytes are read one by one
+  padding.normalize();
+  EXPECT_TRUE(padding.rowBounds);
+  EXPECT_EQ(padding.keyPaddingAlign, attn::AlignClass::Bytes2);
+  KernelKey without = gpuKey();
+  without.keyPaddingAlign = attn::AlignClass::Strided; // of no mask
+  without.normalize();
+  EXPECT_TRUE(without == gpuKey());
+
+  // Even numbers of blocks mean nothing where an interval or a length ends the last block.
+  for (bool KernelKey::*feature : {&KernelKey::windowLeft, &KernelKey::rowBounds, &KernelKey::keyPadding,
+                                   &KernelKey::varlen, &KernelKey::seqUsedK}) {
+    KernelKey key = sampleKey();
+    key.evenM = key.evenN = true;
+    key.*feature = true;
+    key.normalize();
+    EXPECT_FALSE(key.evenN) << toText(key);
+    EXPECT_EQ(key.evenM, feature != &KernelKey::varlen) << toText(key);
+  }
+  for (bool KernelKey::*feature : {&KernelKey::dropout, &KernelKey::probs}) {
+    KernelKey key = sampleKey();
+    key.evenM = key.evenN = true;
+    key.*feature = true;
+    key.normalize();
+    EXPECT_TRUE(key.evenM && key.evenN) << toText(key);
+  }
+
+  // A kernel that prepares a mask depends on no feature of the forward one but the lengths.
+  KernelKey all = gpuKey();
+  all.alibi = all.softcap = all.windowLeft = all.rowBounds = all.documents = all.keyPadding = true;
+  all.varlen = all.seqUsedK = all.dropout = all.probs = true;
+  all.keyPaddingAlign = attn::AlignClass::Strided;
+  KernelKey bounds = all, limits = all;
+  bounds.kind = KernelKind::RowBounds;
+  bounds.normalize();
+  EXPECT_EQ(toText(bounds), "row_bounds target=sm_80:sm_90 evenM=0 documents=1 keyPadding=1 varlen=1 seqUsedK=1 "
+                            "schedule=qk:32x64:w2 build=" +
+                                std::string(buildId()));
+  EXPECT_EQ(parseKey(toText(bounds)), bounds);
+  limits.kind = KernelKind::RowLimits;
+  limits.normalize();
+  EXPECT_EQ(toText(limits), "row_limits target=sm_80:sm_90 evenM=0 varlen=1 seqUsedK=1 schedule=qk:128x64:w4 build=" +
+                                std::string(buildId()));
+  EXPECT_EQ(parseKey(toText(limits)), limits);
 }
 
 TEST(KernelKey, FeaturesStandBetweenAlignAndSchedule) {
@@ -354,6 +500,16 @@ TEST(KernelKey, FeaturesStandBetweenAlignAndSchedule) {
   const std::string text = toText(key);
   EXPECT_THAT(text, HasSubstr(" bias=matrix_f32:a16 attnMask=vector_bool:a2 alibi=1 softcap=1 schedule="));
   EXPECT_EQ(parseKey(text), key);
+
+  key.windowLeft = key.keyPadding = key.varlen = key.seqUsedK = key.dropout = key.probs = true;
+  key.normalize();
+  const std::string all = toText(key);
+  EXPECT_THAT(all, HasSubstr(" softcap=1 windowLeft=1 rowBounds=1 keyPadding=a2 varlen=1 seqUsedK=1 dropout=1 probs=1 "
+                             "schedule="));
+  EXPECT_EQ(parseKey(all), key);
+  key.keyPaddingAlign = attn::AlignClass::Strided;
+  EXPECT_THAT(toText(key), HasSubstr(" keyPadding=strided "));
+  EXPECT_EQ(parseKey(toText(key)), key);
 
   // A CPU reads rows of any alignment the same way, and float32 has one spelling.
   KernelKey cpu;
@@ -378,10 +534,40 @@ TEST(KernelKey, WrongFeaturesAreNamed) {
       {"attnMask=matrix_bool:a16", "must be spelled as in"},
       {"alibi=0", "alibi is '0', must be 1, or left out"},
       {"softcap=30", "softcap is '30', must be 1, or left out"},
+      {"windowLeft=64", "windowLeft is '64', must be 1, or left out"},
+      {"rowBounds=0", "rowBounds is '0', must be 1, or left out"},
+      {"rowBounds=1 keyPadding=1", "keyPadding is '1', must be a2 or strided, or left out"},
+      {"rowBounds=1 keyPadding=a16", "keyPadding is 'a16', must be a2 or strided, or left out"},
+      {"keyPadding=a2", "rowBounds is not given, must be 1 with keyPadding"},
+      {"varlen=2", "varlen is '2', must be 1, or left out"},
+      {"varlen=1", "evenM is 1, must be 0 with varlen=1"},
+      {"seqUsedK=0", "seqUsedK is '0', must be 1, or left out"},
+      {"dropout=0.1", "dropout is '0.1', must be 1, or left out"},
+      {"probs=f32", "probs is 'f32', must be 1, or left out"},
   };
   for (const auto &[field, message] : cases) {
     EXPECT_THAT(expectError(TW_INVALID_ARGUMENT, "key", [&, field = field] { parseKey(with(field)); }),
                 HasSubstr(message))
         << field;
+  }
+}
+
+TEST(KernelKey, EvenNIsNamedWithWhatForbidsIt) {
+  KernelKey key = sampleKey();
+  key.evenN = true;
+  const std::string text = toText(key);
+  ASSERT_NE(text.find("evenN=1"), std::string::npos);
+  const size_t at = text.find(" schedule=");
+  const std::pair<const char *, const char *> cases[] = {
+      {"windowLeft=1", "evenN is 1, must be 0 with windowLeft=1"},
+      {"rowBounds=1", "evenN is 1, must be 0 with rowBounds=1"},
+      {"rowBounds=1 keyPadding=a2", "evenN is 1, must be 0 with rowBounds=1"},
+      {"keyPadding=a2", "rowBounds is not given, must be 1 with keyPadding"},
+      {"varlen=1", "evenN is 1, must be 0 with varlen=1"},
+      {"seqUsedK=1", "evenN is 1, must be 0 with seqUsedK=1"},
+  };
+  for (const auto &[fields, message] : cases) {
+    const std::string faulty = text.substr(0, at) + " " + fields + text.substr(at);
+    EXPECT_THAT(expectError(TW_INVALID_ARGUMENT, "key", [&] { parseKey(faulty); }), HasSubstr(message)) << fields;
   }
 }

@@ -343,6 +343,9 @@ LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp
   tile::ViewType viewType = op.getView().getType();
   Type element = type.getElementType();
   bool bounded = op.getBounds()[0] || op.getBounds()[1];
+  if (op.getWhere()) {
+    return op.emitOpError("expected a load whose rows are chosen to feed products");
+  }
   if (bounded && !op.getAnyPastEnd()) {
     return op.emitOpError("expected a bounded rank-2 load to feed products, or to leave elements past its bounds open");
   }

@@ -111,7 +111,7 @@ private:
   void lowerSlot(tile::SlotOp op);
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
   void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
-  void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes);
+  void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes, bool rowBound);
   void lowerLoadShared(tile::LoadSharedOp op);
   void lowerClearRows(tile::ClearRowsOp op);
   mlir::LogicalResult lowerDot(tile::DotOp op);

@@ -75,7 +75,8 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
       offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
       Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
       Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, none);
-      elements.emplace_back(arith::IndexCastOp::create(b, i32Type, number), arith::AndIOp::create(b, inside, given));
+      Value number32 = arith::IndexCastOp::create(b, i32Type, number);
+      elements.emplace_back(number32, arith::AndIOp::create(b, inside, given));
     }
     Value first = loop.getRegionIterArgs()[0], end = loop.getRegionIterArgs()[1], count = loop.getRegionIterArgs()[2];
     for (const auto &[number, given] : elements) {
@@ -91,7 +92,9 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   };
   Value end = overLanes(1, NVVM::ReduxKind::UMAX);
   Value first = arith::MinUIOp::create(b, overLanes(0, NVVM::ReduxKind::UMIN), end);
-  Value holes = arith::SubIOp::create(b, arith::SubIOp::create(b, end, first), overLanes(2, NVVM::ReduxKind::ADD));
+  Value length = arith::SubIOp::create(b, end, first);
+  Value count = overLanes(2, NVVM::ReduxKind::ADD);
+  Value holes = arith::SubIOp::create(b, length, count);
   scalars.map(op.getFirst(), toIndex(first));
   scalars.map(op.getEnd(), toIndex(end));
   scalars.map(op.getHoles(), toIndex(holes));

@@ -92,8 +92,21 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
   if (op.getBounds()[1] && chunkBytes < 4) {
     return op.emitOpError("expected no bound on columns where rows are not aligned to 4 bytes");
   }
-  if (chunkBytes >= 4) {
-    copyAsync(buffer, op, chunkBytes);
+  if (chunkBytes >= 4 && op.getBounds()[0]) {
+    // All threads agree on whether the block reaches out of the view. Most do not, and a comparison and a selection for
+    // each chunk would cost them several percent of a step.
+    Value first = scalars.lookup(op.getIndices()[0]), end = arith::AddIOp::create(b, first, index(buffer.rows));
+    Value size = scalars.lookup(op.getView().getDefiningOp<tile::ViewOp>().getSizes()[0]);
+    Value begins = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, first, index(0));
+    Value ends = arith::CmpIOp::create(b, arith::CmpIPredicate::sle, end, size);
+    auto inside = scf::IfOp::create(b, arith::AndIOp::create(b, begins, ends), /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(inside.thenBlock());
+    copyAsync(buffer, op, chunkBytes, /*rowBound=*/false);
+    b.setInsertionPointToStart(inside.elseBlock());
+    copyAsync(buffer, op, chunkBytes, /*rowBound=*/true);
+  } else if (chunkBytes >= 4) {
+    copyAsync(buffer, op, chunkBytes, /*rowBound=*/false);
   } else {
     copyByThreads(buffer, op, b.getIntegerType(16));
   }
@@ -140,7 +153,8 @@ void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
 /// copy. Rows' swizzles repeat every eight rows, and so every few steps.
-void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes) {
+void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes,
+                                 bool rowBound) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Value firstRow = scalars.lookup(op.getIndices()[0]), firstCol = scalars.lookup(op.getIndices()[1]);
   int64_t chunks = buffer.pitch / chunkBytes; // of a row
@@ -182,7 +196,7 @@ void FunctionLowering::copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp o
         place = placeOf(buffer, arith::AddIOp::create(b, threadRow, i32(placeRow)), byte);
       }
       Value bytes = wanted;
-      if (op.getBounds()[0]) {
+      if (rowBound) {
         Value globalRow = arith::AddIOp::create(b, firstCopied, index(row));
         Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, globalRow, size);
         bytes = arith::SelectOp::create(b, inside, bytes ? bytes : i32(chunkBytes), i32(0));

@@ -35,7 +35,9 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
     Value upper = arith::SelectOp::create(b, colHalf, words[1], words[0]);
     Value lower = arith::SelectOp::create(b, colHalf, words[3], words[2]);
     Value word = arith::SelectOp::create(b, rowHalf, lower, upper);
-    chunks.push_back(arith::SelectOp::create(b, philox.part(col), philox.lowerPart(word), word));
+    Value second = philox.part(col);
+    Value low = philox.lowerPart(word);
+    chunks.push_back(arith::SelectOp::create(b, second, low, word));
   }
   return chunks;
 }

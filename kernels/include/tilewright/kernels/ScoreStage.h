@@ -28,6 +28,7 @@ struct ProgramContext {
   mlir::Value lastRow;       ///< its last query row inside the sequence
   mlir::Value finalRow;      ///< the sequence's last query row: seqlen_q - 1
   mlir::Value seqlenQ, seqlenK; ///< of this program's batch entry; a program of rows past its end has no keys
+  mlir::Value extentQ, extentK; ///< of tensors over scores: at least the longest entry's, where entries have their own
   mlir::Value causalOffset;
   mlir::Value windowOffset;  ///< null without a left window edge
   mlir::Value positionOffset; ///< o of semantics A2; null where no stage asks

@@ -60,7 +60,8 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 ///   row_bounds target=cpu:x86-64-v4 evenM=1 documents=1 schedule=kq:64x64:8x2 build=0123456789abcdef
 /// (both may have varlen and seqUsedK, row_bounds has documents, keyPadding=1 or both)
 /// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
-/// (`normalize`); of the schedule, row_limits and row_bounds depend on blockM only and print the rest at its default.
+/// (`normalize`); of the schedule, row_limits and row_bounds depend on blockM (and warps) only and print the rest at
+/// its default; row_bounds of a GPU has one schedule.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
   uint16_t sm = 0; ///< 0: the CPU target. Else the SM that code is assembled for, or kPtxOnly

@@ -1,5 +1,5 @@
 // Packed GLM pairs: the forward program reads the table of row limits that attn.row_limits wrote. Block ranges are
-// looked up in it, for the table does not decrease with the row.
+// looked up in it, for the table does not decrease with the row; no limit lies beyond the keys that the program has.
 // RUN: tilewright-opt "%s" -attn-expand -cse | FileCheck "%s"
 
 !t = !attn.tensor<4 x bf16, a2>
@@ -11,6 +11,7 @@
 // CHECK-DAG: %[[BSTRIDE:.*]] = arith.index_cast %arg25 : i64 to index
 // CHECK-DAG: %[[RSTRIDE:.*]] = arith.index_cast %arg26 : i64 to index
 // CHECK-DAG: %[[SQ:.*]] = arith.index_cast %arg28 : i64 to index
+// CHECK-DAG: %[[SK:.*]] = arith.index_cast %arg29 : i64 to index
 // CHECK: %[[COORDS:.*]]:3 = tile.coords sizes({{.*}}) {heavy_last}
 // CHECK: %[[ROW:.*]] = arith.muli %[[COORDS]]#0, %c16
 // CHECK: %[[FINAL:.*]] = arith.subi %[[SQ]], %c1
@@ -22,16 +23,19 @@
 // CHECK: %[[TV:.*]] = tile.view %[[TABLE]][%[[OFFSET]]] sizes(%[[SQ]]) strides(%[[RSTRIDE]]) : <i32> -> <1 x i32>
 // CHECK: %[[LIMITS:.*]] = tile.load %[[TV]][%[[ROW]]] bounds [true] : <1 x i32> -> tensor<16xi32>
 // CHECK: %[[FIRST32:.*]] = tile.load_scalar %[[TV]][%[[ROW]]]
-// CHECK: %[[FIRSTLIMIT:.*]] = arith.index_cast %[[FIRST32]]
+// CHECK: %[[FIRSTINDEX:.*]] = arith.index_cast %[[FIRST32]]
+// CHECK: %[[FIRSTLIMIT:.*]] = arith.minsi %[[FIRSTINDEX]], %[[SK]] : index
 // CHECK: %[[LAST32:.*]] = tile.load_scalar %[[TV]][%[[LAST]]]
-// CHECK: %[[LASTLIMIT:.*]] = arith.index_cast %[[LAST32]]
+// CHECK: %[[LASTINDEX:.*]] = arith.index_cast %[[LAST32]]
+// CHECK: %[[LASTLIMIT:.*]] = arith.minsi %[[LASTINDEX]], %[[SK]] : index
 // CHECK: %[[UP:.*]] = arith.addi %[[LASTLIMIT]], %c31
 // CHECK: %[[CEIL:.*]] = arith.divui %[[UP]], %c32
 // CHECK: %[[END:.*]] = arith.maxsi %[[CEIL]], %c0
 // CHECK: arith.divui %[[FIRSTLIMIT]], %c32
 // CHECK: %[[FULLEND:.*]] = arith.maxsi
 // CHECK: %[[FINAL32:.*]] = tile.load_scalar %[[TV]][%[[FINAL]]]
-// CHECK: %[[VISIBLE:.*]] = arith.index_cast %[[FINAL32]]
+// CHECK: %[[FINALINDEX:.*]] = arith.index_cast %[[FINAL32]]
+// CHECK: %[[VISIBLE:.*]] = arith.minsi %[[FINALINDEX]], %[[SK]] : index
 // CHECK: tile.view %arg5[{{.*}}] sizes(%[[VISIBLE]], %c8)
 // CHECK: tile.view %arg10[{{.*}}] sizes(%[[VISIBLE]], %c8)
 

@@ -55,3 +55,26 @@ func.func @row_limits_even_m(%p: !pairs, %l: !limits, %sq: i64, %sk: i64, %o: i6
   attn.row_limits pairs(%p) limits(%l) seqlens(%sq, %sk) offset(%o) count(%n) {even_m} : !pairs, !limits
   return
 }
+
+// Used keys: values are clamped to the entry's own length, and rows stand where its last key is.
+// CHECK-LABEL: func.func @row_limits_used(
+// CHECK-DAG: %[[SQ:.*]] = arith.index_cast %arg10 : i64 to index
+// CHECK-DAG: %[[SK:.*]] = arith.index_cast %arg11 : i64 to index
+// CHECK-DAG: %[[OFFSET:.*]] = arith.index_cast %arg12 : i64 to index
+// CHECK-DAG: %[[RIGHT:.*]] = arith.index_cast %arg9 : i64 to index
+// CHECK: tile.view %arg7
+// CHECK: %[[LENGTH:.*]] = arith.minsi %{{.*}}, %[[SK]] : index
+// CHECK: %[[DIFFERENCE:.*]] = arith.subi %[[LENGTH]], %[[SQ]] : index
+// CHECK: %[[MOVED:.*]] = arith.muli %[[RIGHT]], %[[DIFFERENCE]] : index
+// CHECK: arith.addi %[[OFFSET]], %[[MOVED]] : index
+// CHECK: scf.for
+// CHECK-COUNT-2: arith.minsi %{{.*}}, %[[LENGTH]] : index
+// CHECK: scf.yield
+// CHECK: tile.view %arg4[{{.*}}] sizes(%[[SQ]])
+func.func @row_limits_used(%p: !pairs, %l: !limits, %used: !attn.tensor<1 x i32, strided>, %br: i64, %sq: i64, %sk: i64,
+                           %o: i64, %n: i64)
+    attributes {tile.schedule = #tile.schedule<kq, 32 x 64, micro 8 x 2>, tile.target = #tile.cpu<"x86-64-v3">} {
+  attn.row_limits pairs(%p) limits(%l) used(%used : !attn.tensor<1 x i32, strided>) bottom_right(%br)
+      seqlens(%sq, %sk) offset(%o) count(%n) : !pairs, !limits
+  return
+}

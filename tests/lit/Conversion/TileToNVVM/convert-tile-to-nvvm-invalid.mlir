@@ -408,66 +408,38 @@ func.func @cpu_schedule()
 
 // -----
 
-func.func @roles_of_the_other_family()
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8>, tile.target = #tile.gpu<"sm_80", sm 90>} {
-  // expected-error @+1 {{is of another instruction family than the kernel's target sm_80}}
-  tile.roles producer {
-  } consumer {
-  }
+// Score tiles of a GPU have queries as rows.
+func.func @transposed_random_bits(%r: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %a = arith.trunci %r : i64 to i32
+  // expected-error @+1 {{'tile.random_bits' op expected queries as rows, and a multiple of 16 columns, got 'tensor<16x16xi32>'}}
+  %t = tile.random_bits [%a, %a] counter(%a, %a) key(%a, %a) transposed : tensor<16x16xi32>
   return
 }
 
 // -----
 
-// expected-error @+1 {{expected one tile.roles in its block, got 0: run tile-specialize-warps first}}
-func.func @no_roles()
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8>, tile.target = #tile.gpu<"sm_90a", sm 90>} {
+// Of a Philox call's four elements two are 8 columns further on.
+func.func @random_bits_of_8_columns(%r: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %a = arith.trunci %r : i64 to i32
+  // expected-error @+1 {{'tile.random_bits' op expected queries as rows, and a multiple of 16 columns, got 'tensor<16x24xi32>'}}
+  %t = tile.random_bits [%a, %a] counter(%a, %a) key(%a, %a) : tensor<16x24xi32>
   return
 }
 
 // -----
 
-// expected-error @+1 {{expected 8 or 12 consumer warps, two or three warpgroups, got 4}}
-func.func @one_warpgroup()
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<64 x 64, warps 4>, tile.target = #tile.gpu<"sm_90a", sm 90>} {
-  tile.roles producer {
-  } consumer {
-  }
-  return
-}
-
-// -----
-
-func.func @not_a_tensors_block(%p: !tile.ptr<bf16>, %s0: i64, %s1: i64, %s2: i64, %s3: i64)
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8>, tile.target = #tile.gpu<"sm_90a", sm 90>} {
-  %ring = tile.alloc_shared : !tile.shared<128 x 64 x bf16>
-  %c0 = arith.constant 0 : index
-  %c1 = arith.constant 1 : index
-  %stride1 = arith.index_cast %s1 : i64 to index
-  %program = tile.program : index
-  // expected-error @+1 {{expected an offset of coordinates times the tensor's strides}}
-  %view = tile.view %p[%program] sizes(%c1, %c1) strides(%stride1, %c1) : !tile.ptr<bf16> -> !tile.view<2 x bf16, unit 16>
-  tile.roles producer {
-    tile.fill %view[%c0, %c0] bounds [true, false] into %ring[%c0] : !tile.view<2 x bf16, unit 16>, !tile.shared<128 x 64 x bf16>
-  } consumer {
-  }
-  return
-}
-
-// -----
-
-func.func @too_many_columns()
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8>, tile.target = #tile.gpu<"sm_90a", sm 90>} {
-  %ring = tile.alloc_shared : !tile.shared<16 x 264 x bf16>
-  %c0 = arith.constant 0 : index
-  tile.roles producer {
-  } consumer {
-    %z = arith.constant dense<0.0> : tensor<128x264xf32>
-    %m = arith.constant dense<1.0> : tensor<128x16xf32>
-    %k = tile.take %ring[%c0] : !tile.shared<16 x 264 x bf16> -> !tile.shared<16 x 264 x bf16>
-    %w = arith.truncf %m : tensor<128x16xf32> to tensor<128x16xbf16>
-    // expected-error @+1 {{expected 64 rows for each of 2 warpgroups and at most 256 columns, a multiple of 8, got 'tensor<128x264xf32>'}}
-    %o = tile.dot %w, %k, %z : tensor<128x16xbf16>, !tile.shared<16 x 264 x bf16> -> tensor<128x264xf32>
-  }
+// Rows are chosen in shared memory only.
+func.func @chosen_rows_in_registers(%p: !tile.ptr<f16>, %m: !tile.ptr<i8>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %when = arith.constant true
+  %v = tile.view %p[%zero] sizes(%c16, %c16) strides(%c16, %one) : !tile.ptr<f16> -> !tile.view<2 x f16, unit>
+  %c = tile.view %m[%zero] sizes(%c16) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  // expected-error @+1 {{'tile.load' op expected a load whose rows are chosen to feed products}}
+  %t = tile.load %v[%zero, %zero] bounds [false, false] where %c when %when : !tile.view<1 x i8, unit> : !tile.view<2 x f16, unit> -> tensor<16x16xf16>
   return
 }

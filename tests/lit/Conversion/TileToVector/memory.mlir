@@ -142,7 +142,8 @@ func.func @no_bounds(%p: !tile.ptr<f32>, %r: i64) attributes {tile.kernel, tile.
 // -----
 
 // Bounds on the innermost dimension: a row of unknown length goes through scratch, which is 0 where nothing is read.
-// The number of elements is size - column, at least 0 and at most the tile's.
+// The elements that exist end at size - column, at least 0 and at most the tile's, and begin at 0 or, of a tile that begins
+// before the view does, later.
 // CHECK-LABEL: func.func @column_bounds(
 // CHECK-SAME: %[[SCRATCH:[a-z0-9]+]]: !llvm.ptr {llvm.align = 64
 // CHECK-SAME: tile.scratch_bytes = 128
@@ -150,9 +151,11 @@ func.func @no_bounds(%p: !tile.ptr<f32>, %r: i64) attributes {tile.kernel, tile.
 // CHECK: %[[LEFT:.*]] = arith.subi %[[SIZE:.*]], %[[COL:.*]] : index
 // CHECK: %[[POSITIVE:.*]] = arith.maxsi %[[LEFT]], %c0
 // CHECK: %[[COUNT:.*]] = arith.minsi %[[POSITIVE]], %c6
+// CHECK: %[[BEFORE:.*]] = arith.subi %c0, %[[COL]] : index
+// CHECK: %[[FIRST:.*]] = arith.maxsi %[[BEFORE]], %c0
 // CHECK: llvm.store %[[ZERO]], %[[SCRATCH]] {alignment = 16 : i64}
 // CHECK: llvm.store %[[ZERO]], %{{.*}} {alignment = 16 : i64}
-// CHECK: scf.for %[[I:.*]] = %c0 to %[[COUNT]] step %c1 {
+// CHECK: scf.for %[[I:.*]] = %[[FIRST]] to %[[COUNT]] step %c1 {
 // CHECK: %[[X:.*]] = llvm.load %{{.*}} {alignment = 4 : i64} : !llvm.ptr -> f32
 // CHECK: %[[PLACE:.*]] = llvm.getelementptr %[[SCRATCH]][%{{.*}}]
 // CHECK: llvm.store %[[X]], %[[PLACE]] {alignment = 4 : i64} : f32

@@ -257,3 +257,402 @@ func.func @alibi_type(%q: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32,
         !attn.tensor<3 x f32, a4>
   return
 }
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!b = !attn.tensor<2 x i32, strided>
+func.func @forward_C8_row_bounds_rank(%q: !t, %lse: !lse, %b: !b, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C8: expected row_bounds of rank 3 and element type 'i32', got '!attn.tensor<2 x i32, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) row_bounds(%b : !b) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!b = !attn.tensor<3 x i64, strided>
+func.func @forward_C8_row_bounds_element_type(%q: !t, %lse: !lse, %b: !b, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C8: expected row_bounds of rank 3 and element type 'i32', got '!attn.tensor<3 x i64, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) row_bounds(%b : !b) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!b = !attn.tensor<3 x i32, strided>
+!p = !attn.tensor<4 x i8, a2>
+func.func @forward_C8_key_padding_rank(%q: !t, %lse: !lse, %b: !b, %p: !p, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C8: expected key_padding of rank 2 and element type 'i8', got '!attn.tensor<4 x i8, a2>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) row_bounds(%b : !b) key_padding(%p : !p) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!b = !attn.tensor<3 x i32, strided>
+!p = !attn.tensor<2 x i32, a4>
+func.func @forward_C8_key_padding_element_type(%q: !t, %lse: !lse, %b: !b, %p: !p, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C8: expected key_padding of rank 2 and element type 'i8', got '!attn.tensor<2 x i32, a4>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) row_bounds(%b : !b) key_padding(%p : !p) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!p = !attn.tensor<2 x i8, a2>
+func.func @forward_C8_key_padding_without_row_bounds(%q: !t, %lse: !lse, %p: !p, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C8: expected row_bounds with key_padding}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) key_padding(%p : !p) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+!m = !attn.tensor<2 x i32, strided>
+func.func @forward_C9_cu_seqlens_q(%q: !t, %lse: !lse, %n: !n, %m: !m, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected cu_seqlens_q of rank 1 and element type 'i32', got '!attn.tensor<2 x i32, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) cu_seqlens(%m, %n : !m, !n) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+!m = !attn.tensor<1 x i64, strided>
+func.func @forward_C9_cu_seqlens_k(%q: !t, %lse: !lse, %n: !n, %m: !m, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected cu_seqlens_k of rank 1 and element type 'i32', got '!attn.tensor<1 x i64, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) cu_seqlens(%n, %m : !n, !m) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!m = !attn.tensor<1 x i64, strided>
+func.func @forward_C9_used(%q: !t, %lse: !lse, %m: !m, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected used of rank 1 and element type 'i32', got '!attn.tensor<1 x i64, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) used(%m : !m) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_cu_seqlens_without_bottom_right(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected bottom_right exactly with cu_seqlens or used}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) cu_seqlens(%n, %n : !n, !n) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_used_without_bottom_right(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected bottom_right exactly with cu_seqlens or used}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) used(%n : !n) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_bottom_right_alone(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected bottom_right exactly with cu_seqlens or used}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_even_m(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected no even_m with cu_seqlens}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) cu_seqlens(%n, %n : !n, !n) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) {even_m} : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_even_n_with_cu_seqlens(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected no even_n where lengths are the entries' own}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) cu_seqlens(%n, %n : !n, !n) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) {even_n} : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_even_n_with_used(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected no even_n where lengths are the entries' own}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) used(%n : !n) bottom_right(%i) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) {even_n} : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+// The format writes both; the generic form need not.
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @forward_C9_one_cu_seqlens(%q: !t, %lse: !lse, %n: !n, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C9: expected both cu_seqlens or neither}}
+  "attn.forward"(%q, %q, %q, %q, %lse, %n, %i, %f, %i, %i, %i, %i, %i, %i)
+      <{head_dim = 64 : i64, head_dim_v = 64 : i64, mask = #attn<mask none>,
+        operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1>}>
+      : (!t, !t, !t, !t, !lse, !n, i64, f32, i64, i64, i64, i64, i64, i64) -> ()
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!s = !attn.tensor<2 x i64, strided>
+func.func @forward_C10_state_rank(%q: !t, %lse: !lse, %s: !s, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected the state of rank 1 and element type 'i64', got '!attn.tensor<2 x i64, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) dropout(%s, [%i, %i, %i, %i], %f : !s) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!s = !attn.tensor<1 x i32, strided>
+func.func @forward_C10_state_element_type(%q: !t, %lse: !lse, %s: !s, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected the state of rank 1 and element type 'i64', got '!attn.tensor<1 x i32, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) dropout(%s, [%i, %i, %i, %i], %f : !s) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!s = !attn.tensor<1 x i64, strided>
+func.func @forward_C10_too_few_numbers(%q: !t, %lse: !lse, %s: !s, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected 4 numbers of dropout and a scale, got 3}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) dropout(%s, [%i, %i, %i], %f : !s) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!s = !attn.tensor<1 x i64, strided>
+func.func @forward_C10_too_many_numbers(%q: !t, %lse: !lse, %s: !s, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected 4 numbers of dropout and a scale, got 5}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) dropout(%s, [%i, %i, %i, %i, %i], %f : !s) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!p = !attn.tensor<3 x f16, strided>
+func.func @forward_C10_probs_rank(%q: !t, %lse: !lse, %p: !p, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected probs of rank 4 and element type 'f16', got '!attn.tensor<3 x f16, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) probs(%p : !p) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, a4>
+!p = !attn.tensor<4 x f32, strided>
+func.func @forward_C10_probs_element_type(%q: !t, %lse: !lse, %p: !p, %i: i64, %f: f32) {
+  // expected-error @+1 {{attn.forward-C10: expected probs of rank 4 and element type 'f16', got '!attn.tensor<4 x f32, strided>'}}
+  attn.forward q(%q) k(%q) v(%q) out(%q) lse(%lse) probs(%p : !p) scale(%f) seqlens(%i, %i)
+      heads(%i, %i) offset(%i) write_lse(%i) head_dims(64, 64) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// -----
+
+!p = !attn.tensor<3 x i32, a4>
+!l = !attn.tensor<2 x i32, a4>
+!m = !attn.tensor<1 x i8, a2>
+func.func @row_limits_C2_used_element_type(%p: !p, %l: !l, %m: !m, %i: i64) {
+  // expected-error @+1 {{attn.row_limits-C2: expected used of rank 1 and element type 'i32', got '!attn.tensor<1 x i8, a2>'}}
+  attn.row_limits pairs(%p) limits(%l) used(%m : !m) bottom_right(%i) seqlens(%i, %i) offset(%i) count(%i) : !p, !l
+  return
+}
+
+// -----
+
+!p = !attn.tensor<3 x i32, a4>
+!l = !attn.tensor<2 x i32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_limits_C2_no_bottom_right(%p: !p, %l: !l, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_limits-C2: expected bottom_right exactly with cu_seqlens or used}}
+  attn.row_limits pairs(%p) limits(%l) cu_seqlens(%n, %n : !n, !n) seqlens(%i, %i) offset(%i) count(%i) : !p, !l
+  return
+}
+
+// -----
+
+!p = !attn.tensor<3 x i32, a4>
+!l = !attn.tensor<2 x i32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_limits_C2_bottom_right_alone(%p: !p, %l: !l, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_limits-C2: expected bottom_right exactly with cu_seqlens or used}}
+  attn.row_limits pairs(%p) limits(%l) bottom_right(%i) seqlens(%i, %i) offset(%i) count(%i) : !p, !l
+  return
+}
+
+// -----
+
+!p = !attn.tensor<3 x i32, a4>
+!l = !attn.tensor<2 x i32, a4>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_limits_C2_even_m(%p: !p, %l: !l, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_limits-C2: expected no even_m with cu_seqlens}}
+  attn.row_limits pairs(%p) limits(%l) cu_seqlens(%n, %n : !n, !n) bottom_right(%i) seqlens(%i, %i) offset(%i) count(%i) {even_m} : !p, !l
+  return
+}
+
+// -----
+
+!b = !attn.tensor<2 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C1_bounds_rank(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C1: expected bounds of rank 3 and element type 'i32', got '!attn.tensor<2 x i32, strided>'}}
+  attn.row_bounds bounds(%b) documents(%d : !d) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i64, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C1_bounds_element_type(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C1: expected bounds of rank 3 and element type 'i32', got '!attn.tensor<3 x i64, strided>'}}
+  attn.row_bounds bounds(%b) documents(%d : !d) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<1 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C1_documents(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C1: expected documents of rank 2 and element type 'i32', got '!attn.tensor<1 x i32, strided>'}}
+  attn.row_bounds bounds(%b) documents(%d : !d) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i32, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C1_key_padding(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C1: expected key_padding of rank 2 and element type 'i8', got '!attn.tensor<2 x i32, strided>'}}
+  attn.row_bounds bounds(%b) key_padding(%k : !k) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C1_nothing(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C1: expected documents or key_padding}}
+  attn.row_bounds bounds(%b) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<2 x i32, strided>
+func.func @row_bounds_C2_used(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C2: expected used of rank 1 and element type 'i32', got '!attn.tensor<2 x i32, strided>'}}
+  attn.row_bounds bounds(%b) documents(%d : !d) used(%n : !n) bottom_right(%i) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C2_no_bottom_right(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C2: expected bottom_right exactly with cu_seqlens or used}}
+  attn.row_bounds bounds(%b) documents(%d : !d) used(%n : !n) seqlens(%i, %i) offset(%i) : !b
+  return
+}
+
+// -----
+
+!b = !attn.tensor<3 x i32, strided>
+!d = !attn.tensor<2 x i32, strided>
+!k = !attn.tensor<2 x i8, strided>
+!n = !attn.tensor<1 x i32, strided>
+func.func @row_bounds_C2_even_m(%b: !b, %d: !d, %k: !k, %n: !n, %i: i64) {
+  // expected-error @+1 {{attn.row_bounds-C2: expected no even_m with cu_seqlens}}
+  attn.row_bounds bounds(%b) key_padding(%k : !k) cu_seqlens(%n, %n : !n, !n) bottom_right(%i) seqlens(%i, %i) offset(%i) {even_m} : !b
+  return
+}

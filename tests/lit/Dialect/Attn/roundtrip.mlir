@@ -1,4 +1,4 @@
-// The examples of AttnOps.td and AttnDialect.td, and every variant of the two operations, printed and parsed back.
+// The examples of AttnOps.td and AttnDialect.td, and every variant of the operations, printed and parsed back.
 // RUN: tilewright-opt "%s" | tilewright-opt | FileCheck "%s"
 // RUN: tilewright-opt "%s" -mlir-print-op-generic | tilewright-opt | FileCheck "%s"
 
@@ -96,5 +96,93 @@ func.func @forward_features(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x 
       window(%po) softcap(%cap) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(80, 80)
       mask(none) : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
       !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// What other features of the forward pass bring: each operand stands where its own word does.
+// CHECK-LABEL: func.func @forward_masks_and_lengths(
+// CHECK: attn.forward {{.*}} row_bounds(%arg5 : !attn.tensor<3 x i32, strided>) key_padding(%arg6 : !attn.tensor<2 x i8, a2>)
+// CHECK-SAME: cu_seqlens(%arg7, %arg8 : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, a4>)
+// CHECK-SAME: used(%arg9 : !attn.tensor<1 x i32, strided>) bottom_right(%arg10) scale(
+func.func @forward_masks_and_lengths(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
+    %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %bounds: !attn.tensor<3 x i32, strided>, %padding: !attn.tensor<2 x i8, a2>,
+    %cuq: !attn.tensor<1 x i32, strided>, %cuk: !attn.tensor<1 x i32, a4>, %used: !attn.tensor<1 x i32, strided>,
+    %br: i64, %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) row_bounds(%bounds : !attn.tensor<3 x i32, strided>)
+      key_padding(%padding : !attn.tensor<2 x i8, a2>)
+      cu_seqlens(%cuq, %cuk : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, a4>)
+      used(%used : !attn.tensor<1 x i32, strided>) bottom_right(%br) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(80, 80) mask(causal) : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+      !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// Row bounds of documents need no padding; `used` needs no cu_seqlens.
+// CHECK-LABEL: func.func @forward_some_masks_and_lengths(
+// CHECK: attn.forward {{.*}} lse(%arg4) row_bounds(%arg5 : !attn.tensor<3 x i32, strided>)
+// CHECK-SAME: used(%arg6 : !attn.tensor<1 x i32, strided>) bottom_right(%arg7) scale(
+func.func @forward_some_masks_and_lengths(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
+    %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %bounds: !attn.tensor<3 x i32, strided>, %used: !attn.tensor<1 x i32, strided>, %br: i64, %scale: f32, %sq: i64,
+    %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) row_bounds(%bounds : !attn.tensor<3 x i32, strided>)
+      used(%used : !attn.tensor<1 x i32, strided>) bottom_right(%br) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(80, 80) mask(none) {even_m} : !attn.tensor<4 x f16, a2>,
+      !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// Dropout and probabilities.
+// CHECK-LABEL: func.func @forward_dropout(
+// CHECK: attn.forward {{.*}} lse(%arg4) dropout(%arg5, [%arg6, %arg7, %arg8, %arg9], %arg10 : !attn.tensor<1 x i64, strided>)
+// CHECK-SAME: probs(%arg11 : !attn.tensor<4 x f16, strided>) scale(%arg10)
+func.func @forward_dropout(%q: !attn.tensor<4 x f16, a2>, %k: !attn.tensor<4 x f16, a2>,
+    %v: !attn.tensor<4 x f16, a2>, %out: !attn.tensor<4 x f16, a2>, %lse: !attn.tensor<3 x f32, a4>,
+    %state: !attn.tensor<1 x i64, strided>, %seed: i64, %seed_offset: i64, %given: i64, %threshold: i64, %keep: f32,
+    %probs: !attn.tensor<4 x f16, strided>, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64) {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse)
+      dropout(%state, [%seed, %seed_offset, %given, %threshold], %keep : !attn.tensor<1 x i64, strided>)
+      probs(%probs : !attn.tensor<4 x f16, strided>) scale(%keep) seqlens(%sq, %sk) heads(%h, %hpk) offset(%o)
+      write_lse(%w) head_dims(80, 80) mask(none) {even_n} : !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>,
+      !attn.tensor<4 x f16, a2>, !attn.tensor<4 x f16, a2>, !attn.tensor<3 x f32, a4>
+  return
+}
+
+// CHECK-LABEL: func.func @row_limits_lengths(
+// CHECK: attn.row_limits pairs(%arg0) limits(%arg1) cu_seqlens(%arg2, %arg2 : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, strided>)
+// CHECK-SAME: used(%arg2 : !attn.tensor<1 x i32, strided>) bottom_right(%arg3) seqlens(
+// CHECK: attn.row_limits pairs(%arg0) limits(%arg1) used(%arg2 : !attn.tensor<1 x i32, strided>) bottom_right(%arg3) seqlens({{.*}} {even_m}
+func.func @row_limits_lengths(%p: !attn.tensor<3 x i32, a4>, %l: !attn.tensor<2 x i32, a4>,
+                              %n: !attn.tensor<1 x i32, strided>, %i: i64) {
+  attn.row_limits pairs(%p) limits(%l)
+      cu_seqlens(%n, %n : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, strided>)
+      used(%n : !attn.tensor<1 x i32, strided>) bottom_right(%i) seqlens(%i, %i) offset(%i) count(%i)
+      : !attn.tensor<3 x i32, a4>, !attn.tensor<2 x i32, a4>
+  attn.row_limits pairs(%p) limits(%l) used(%n : !attn.tensor<1 x i32, strided>) bottom_right(%i) seqlens(%i, %i)
+      offset(%i) count(%i) {even_m} : !attn.tensor<3 x i32, a4>, !attn.tensor<2 x i32, a4>
+  return
+}
+
+// The example of attn.row_bounds, then with everything.
+// CHECK-LABEL: func.func @row_bounds(
+// CHECK: attn.row_bounds bounds(%arg0) documents(%arg1 : !attn.tensor<2 x i32, strided>) seqlens(%arg4, %arg4)
+// CHECK-SAME: offset(%arg4) : <3 x i32, strided>
+// CHECK: attn.row_bounds bounds(%arg0) documents(%arg1 : !attn.tensor<2 x i32, strided>)
+// CHECK-SAME: key_padding(%arg2 : !attn.tensor<2 x i8, strided>)
+// CHECK-SAME: cu_seqlens(%arg3, %arg3 : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, strided>)
+// CHECK-SAME: used(%arg3 : !attn.tensor<1 x i32, strided>) bottom_right(%arg4) seqlens(
+// CHECK: attn.row_bounds bounds(%arg0) key_padding(%arg2 : !attn.tensor<2 x i8, strided>) seqlens({{.*}} {even_m} : <3 x i32, strided>
+func.func @row_bounds(%t: !attn.tensor<3 x i32, strided>, %d: !attn.tensor<2 x i32, strided>,
+                      %k: !attn.tensor<2 x i8, strided>, %n: !attn.tensor<1 x i32, strided>, %i: i64) {
+  attn.row_bounds bounds(%t) documents(%d : !attn.tensor<2 x i32, strided>) seqlens(%i, %i) offset(%i)
+      : !attn.tensor<3 x i32, strided>
+  attn.row_bounds bounds(%t) documents(%d : !attn.tensor<2 x i32, strided>)
+      key_padding(%k : !attn.tensor<2 x i8, strided>)
+      cu_seqlens(%n, %n : !attn.tensor<1 x i32, strided>, !attn.tensor<1 x i32, strided>)
+      used(%n : !attn.tensor<1 x i32, strided>) bottom_right(%i) seqlens(%i, %i) offset(%i)
+      : !attn.tensor<3 x i32, strided>
+  attn.row_bounds bounds(%t) key_padding(%k : !attn.tensor<2 x i8, strided>) seqlens(%i, %i) offset(%i) {even_m}
+      : !attn.tensor<3 x i32, strided>
   return
 }

@@ -480,3 +480,104 @@ func.func @scaled_difference_references(%x: tensor<16x8xf32>, %m: tensor<8xf32>,
   %s = tile.scaled_difference %x, %m, %f : tensor<16x8xf32>, tensor<8xf32>
   return
 }
+
+// -----
+
+func.func @load_C2_where_of_i32(%v: !tile.view<2 x f32>, %w: !tile.view<1 x i32>, %i: index, %b: i1) {
+  // expected-error @+1 {{tile.load-C2: expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got 'tensor<4x4xf32>' and '!tile.view<1 x i32>'}}
+  %t = tile.load %v[%i, %i] bounds [true, true] where %w when %b : !tile.view<1 x i32> : !tile.view<2 x f32> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C2_where_rank(%v: !tile.view<2 x f32>, %w: !tile.view<2 x i8>, %i: index, %b: i1) {
+  // expected-error @+1 {{tile.load-C2: expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got 'tensor<4x4xf32>' and '!tile.view<2 x i8>'}}
+  %t = tile.load %v[%i, %i] bounds [true, true] where %w when %b : !tile.view<2 x i8> : !tile.view<2 x f32> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C2_rank_of_the_tile(%v: !tile.view<1 x f32>, %w: !tile.view<1 x i8>, %i: index, %b: i1) {
+  // expected-error @+1 {{tile.load-C2: expected rows of a rank-2 tile to be chosen by a rank-1 view of i8, got 'tensor<4xf32>' and '!tile.view<1 x i8>'}}
+  %t = tile.load %v[%i] bounds [true] where %w when %b : !tile.view<1 x i8> : !tile.view<1 x f32> -> tensor<4xf32>
+  return
+}
+
+// -----
+
+// The format writes both; the generic form need not.
+func.func @load_C2_where_without_when(%v: !tile.view<2 x f32>, %w: !tile.view<1 x i8>, %i: index) {
+  // expected-error @+1 {{tile.load-C2: expected both `where` and `when` or neither}}
+  %t = "tile.load"(%v, %i, %i, %w) <{bounds = array<i1: true, true>, operandSegmentSizes = array<i32: 1, 2, 1, 0>}>
+      : (!tile.view<2 x f32>, index, index, !tile.view<1 x i8>) -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @load_C2_when_without_where(%v: !tile.view<2 x f32>, %b: i1, %i: index) {
+  // expected-error @+1 {{tile.load-C2: expected both `where` and `when` or neither}}
+  %t = "tile.load"(%v, %i, %i, %b) <{bounds = array<i1: true, true>, operandSegmentSizes = array<i32: 1, 2, 0, 1>}>
+      : (!tile.view<2 x f32>, index, index, i1) -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @hull_C1_rank(%v: !tile.view<2 x i8>) {
+  // expected-error @+1 {{tile.hull-C1: expected a rank-1 view of i8, got '!tile.view<2 x i8>'}}
+  %first, %end, %holes = tile.hull %v : !tile.view<2 x i8>
+  return
+}
+
+// -----
+
+func.func @hull_C1_element_type(%v: !tile.view<1 x i32>) {
+  // expected-error @+1 {{tile.hull-C1: expected a rank-1 view of i8, got '!tile.view<1 x i32>'}}
+  %first, %end, %holes = tile.hull %v : !tile.view<1 x i32>
+  return
+}
+
+// -----
+
+func.func @random_bits_C1(%i: i32) {
+  // expected-error @+1 {{tile.random_bits-C1: expected a tile of rank 2, got 'tensor<32xi32>'}}
+  %r = tile.random_bits [%i, %i] counter(%i, %i) key(%i, %i) : tensor<32xi32>
+  return
+}
+
+// -----
+
+func.func @clear_rows_C1_view(%v: !tile.view<1 x i32>, %i: index, %b: i1) {
+  %buffer = tile.alloc_shared : !tile.shared<16 x 32 x bf16>
+  // expected-error @+1 {{tile.clear_rows-C1: expected a rank-1 view of i8 and one buffer, got '!tile.view<1 x i32>' and '!tile.shared<16 x 32 x bf16>'}}
+  tile.clear_rows %buffer where %v[%i] when %b : !tile.shared<16 x 32 x bf16>, !tile.view<1 x i32>
+  return
+}
+
+// -----
+
+func.func @clear_rows_C1_ring(%v: !tile.view<1 x i8>, %i: index, %b: i1) {
+  %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
+  // expected-error @+1 {{tile.clear_rows-C1: expected a rank-1 view of i8 and one buffer, got '!tile.view<1 x i8>' and '!tile.shared<16 x 32 x bf16, stages 2>'}}
+  tile.clear_rows %ring where %v[%i] when %b : !tile.shared<16 x 32 x bf16, stages 2>, !tile.view<1 x i8>
+  return
+}
+
+// -----
+
+func.func @all_set_C1_view(%v: !tile.view<1 x i32>, %i: index) {
+  // expected-error @+1 {{tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i32>' and 4}}
+  %all = tile.all_set %v[%i] count 4 : !tile.view<1 x i32>
+  return
+}
+
+// -----
+
+func.func @all_set_C1_count(%v: !tile.view<1 x i8>, %i: index) {
+  // expected-error @+1 {{tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i8>' and 0}}
+  %all = tile.all_set %v[%i] count 0 : !tile.view<1 x i8>
+  return
+}

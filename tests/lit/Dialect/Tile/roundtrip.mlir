@@ -185,3 +185,38 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   %r = tile.rescale %s by %f : tensor<16x8xf32>, tensor<16xf32>
   return
 }
+
+// A load whose rows a view of bytes chooses; the hull of such a view, and whether a stretch of it is set.
+// CHECK-LABEL: func.func @chosen_rows(
+// CHECK-SAME: %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[W:[a-z0-9_]+]]: !tile.view<1 x i8, unit>, %[[ROW:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: index, %[[WHEN:[a-z0-9_]+]]: i1)
+func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, unit>, %row: index, %zero: index, %when: i1)
+    -> (index, index, index) {
+  // CHECK: %[[FIRST:.*]], %[[END:.*]], %[[HOLES:.*]] = tile.hull %[[W]] : <1 x i8, unit>
+  %first, %end, %holes = tile.hull %w : !tile.view<1 x i8, unit>
+  // CHECK: tile.all_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
+  %all = tile.all_set %w[%row] count 64 : !tile.view<1 x i8, unit>
+  // CHECK: tile.load %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] where %[[W]] when %[[WHEN]] : !tile.view<1 x i8, unit> : <2 x bf16, unit> -> tensor<64x64xbf16>
+  %t = tile.load %v[%row, %zero] bounds [true, false] where %w when %when : !tile.view<1 x i8, unit>
+      : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>
+  // CHECK: return %[[FIRST]], %[[END]], %[[HOLES]]
+  return %first, %end, %holes : index, index, index
+}
+
+// CHECK-LABEL: func.func @random_bits(
+// CHECK-SAME: %[[ROW:[a-z0-9_]+]]: i32, %[[COL:[a-z0-9_]+]]: i32, %[[HEAD:[a-z0-9_]+]]: i32, %[[OFFSET:[a-z0-9_]+]]: i32, %[[K0:[a-z0-9_]+]]: i32, %[[K1:[a-z0-9_]+]]: i32)
+func.func @random_bits(%row: i32, %col: i32, %head: i32, %offset: i32, %k0: i32, %k1: i32) {
+  // CHECK: tile.random_bits[%[[ROW]], %[[COL]]] counter(%[[HEAD]], %[[OFFSET]]) key(%[[K0]], %[[K1]]) : tensor<64x32xi32>
+  %r = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) : tensor<64x32xi32>
+  // CHECK: tile.random_bits[%[[ROW]], %[[COL]]] counter(%[[HEAD]], %[[OFFSET]]) key(%[[K0]], %[[K1]]) transposed : tensor<32x64xi32>
+  %t = tile.random_bits [%row, %col] counter(%head, %offset) key(%k0, %k1) transposed : tensor<32x64xi32>
+  return
+}
+
+// CHECK-LABEL: func.func @clear_rows(
+func.func @clear_rows(%v: !tile.view<1 x i8, unit>, %row: index, %holes: i1) {
+  // CHECK: %[[B:.*]] = tile.alloc_shared : <64 x 128 x bf16>
+  %buffer = tile.alloc_shared : !tile.shared<64 x 128 x bf16>
+  // CHECK: tile.clear_rows %[[B]] where %{{.*}}[%{{.*}}] when %{{.*}} : <64 x 128 x bf16>, <1 x i8, unit>
+  tile.clear_rows %buffer where %v[%row] when %holes : !tile.shared<64 x 128 x bf16>, !tile.view<1 x i8, unit>
+  return
+}

@@ -176,7 +176,8 @@ LogicalResult ForwardOp::verify() {
   if (getBottomRight() && getEvenN()) {
     return emitOpError("attn.forward-C9: expected no even_n where lengths are the entries' own");
   }
-  if (failed(checkTensor(*this, "attn.forward-C10", "the state", getRngState(), 1, IntegerType::get(getContext(), 64))) ||
+  Type i64 = IntegerType::get(getContext(), 64);
+  if (failed(checkTensor(*this, "attn.forward-C10", "the state", getRngState(), 1, i64)) ||
       failed(checkTensor(*this, "attn.forward-C10", "probs", getProbs(), 4, element))) {
     return failure();
   }

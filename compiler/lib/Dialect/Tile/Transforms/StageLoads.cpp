@@ -74,6 +74,12 @@ public:
     }
     Block &entry = func.getBody().front();
     SmallVector<LoadOp> ahead = stagedLoads(entry);
+    for (LoadOp load : ahead) {
+      if (load.getWhere()) {
+        load.emitOpError("expected a load whose rows are chosen to stand in a loop, beside its readers");
+        return failure();
+      }
+    }
     chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {

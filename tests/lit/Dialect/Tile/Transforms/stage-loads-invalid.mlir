@@ -67,3 +67,19 @@ func.func @reader_elsewhere(%v: !tile.view<2 x bf16, unit 16>, %q: tensor<16x16x
   }
   return
 }
+
+// -----
+
+// Rows are cleared once the copy has arrived, right before its first reader: that one must be in the load's own block.
+func.func @chosen_rows_ahead_of_the_loop(%v: !tile.view<2 x bf16, unit 16>, %w: !tile.view<1 x i8, unit>,
+                                         %acc: tensor<16x16xf32>, %n: index, %holes: i1) attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  // expected-error @+1 {{'tile.load' op expected a load whose rows are chosen to stand in a loop, beside its readers}}
+  %q = tile.load %v[%c0, %c0] bounds [true, false] where %w when %holes : !tile.view<1 x i8, unit> : !tile.view<2 x bf16, unit 16> -> tensor<16x16xbf16>
+  scf.for %i = %c0 to %n step %c1 {
+    %k = tile.load %v[%i, %c0] bounds [true, false] : !tile.view<2 x bf16, unit 16> -> tensor<16x16xbf16>
+    %s = tile.dot %q, %k, %acc trans_b : tensor<16x16xbf16>, tensor<16x16xbf16> -> tensor<16x16xf32>
+  }
+  return
+}

@@ -250,3 +250,140 @@ func.func @in_place(%q: !v, %k: !v, %unaligned: !tile.view<2 x bf16, unit>, %gap
   }
   return %o : tensor<16x16xf32>
 }
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+!w = !tile.view<1 x i8, unit>
+
+// Rows that a mask chooses are cleared in shared memory when the copy has arrived: right before the first product that
+// reads it, for the rows that the copy began with.
+// CHECK-LABEL: func.func @chosen_rows(
+// CHECK: %[[VS:.*]] = tile.alloc_shared : <16 x 8 x bf16>
+// CHECK: scf.for %[[J:[a-z0-9]+]] =
+// CHECK: tile.async_load %arg2[{{.*}}] bounds [true, false] to %[[VS]]
+// CHECK: %[[ROW:.*]] = arith.muli %[[J]]
+// CHECK: tile.dot
+// CHECK-NEXT: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK: tile.clear_rows %[[VS]] where %arg3[%[[ROW]]] when %arg6 : <16 x 8 x bf16>, <1 x i8, unit>
+// CHECK-NEXT: tile.dot %{{.*}}, %[[VS]], %{{.*}}
+// CHECK-NOT: tile.clear_rows
+// CHECK-NOT: tile.load
+// CHECK: return
+func.func @chosen_rows(%q: !v, %k: !v, %v: !v, %real: !w, %begin: index, %end: index, %holes: i1) -> tensor<16x8xf32>
+    attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<16x8xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %all = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [true, false] where %real when %holes : !w : !v -> tensor<16x8xbf16>
+    %once = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    %next = tile.dot %p, %vt, %once : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    scf.yield %next : tensor<16x8xf32>
+  }
+  return %all : tensor<16x8xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+!w = !tile.view<1 x i8, unit>
+
+// In a ring it is the slot that this iteration reads.
+// CHECK-LABEL: func.func @chosen_rows_ring(
+// CHECK: %[[VS:.*]] = tile.alloc_shared : <16 x 8 x bf16, stages 2>
+// CHECK: scf.for %[[J:[a-z0-9]+]] =
+// CHECK: %[[SLOT:.*]] = arith.remui
+// CHECK: scf.if
+// CHECK: tile.commit_loads
+// CHECK: %[[V:.*]] = tile.slot %[[VS]][%[[SLOT]]]
+// CHECK: %[[ROW:.*]] = arith.muli %[[J]]
+// CHECK: tile.clear_rows %[[V]] where %arg3[%[[ROW]]] when %arg6 : <16 x 8 x bf16>, <1 x i8, unit>
+// CHECK-NEXT: tile.dot %{{.*}}, %[[V]], %{{.*}}
+func.func @chosen_rows_ring(%q: !v, %k: !v, %v: !v, %real: !w, %begin: index, %end: index, %holes: i1)
+    -> tensor<16x8xf32> attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<16x8xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %all = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [true, false] where %real when %holes : !w : !v -> tensor<16x8xbf16>
+    %next = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+    scf.yield %next : tensor<16x8xf32>
+  }
+  return %all : tensor<16x8xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+
+// A second chain takes the first one's buffer where one fits, once all threads have left the first; where none does, it
+// gets its own.
+// CHECK-LABEL: func.func @second_chain(
+// CHECK: %[[OTHER:.*]] = tile.alloc_shared : <32 x 32 x bf16>
+// CHECK-COUNT-2: tile.alloc_shared : <16 x 32 x bf16>
+// CHECK-NOT: tile.alloc_shared
+// CHECK: tile.async_load %arg0{{.*}} to %[[Q:[0-9a-z]+]] :
+// The first chain begins with a copy, not with a barrier.
+// CHECK-NOT: tile.await_loads
+// CHECK: scf.if
+// CHECK: tile.async_load %arg1{{.*}} to %[[K:[0-9a-z]+]] :
+// CHECK: scf.for
+// CHECK: tile.dot %[[Q]], %[[K]]
+// CHECK: scf.yield
+// CHECK: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK: scf.if
+// CHECK: tile.async_load %arg1{{.*}} to %[[K]]
+// CHECK: scf.for
+// CHECK: tile.dot %[[Q]], %[[K]]
+// CHECK: scf.yield
+// CHECK: tile.commit_loads
+// CHECK-NEXT: tile.await_loads
+// CHECK: scf.if
+// CHECK: tile.async_load %arg1{{.*}} to %[[OTHER]]
+// CHECK: scf.for
+// CHECK: tile.dot %[[Q]], %[[OTHER]]
+func.func @second_chain(%q: !v, %k: !v, %begin: index, %end: index) -> (tensor<16x16xf32>, tensor<16x32xf32>)
+    attributes {tile.kernel} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zw = arith.constant dense<0.0> : tensor<16x32xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %first = scf.for %j = %begin to %end step %c1 iter_args(%o = %zs) -> (tensor<16x16xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %o trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    scf.yield %s : tensor<16x16xf32>
+  }
+  %second = scf.for %j = %begin to %end step %c1 iter_args(%o = %first) -> (tensor<16x16xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+    %s = tile.dot %qt, %kt, %o trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+    scf.yield %s : tensor<16x16xf32>
+  }
+  %third = scf.for %j = %begin to %end step %c1 iter_args(%o = %zw) -> (tensor<16x32xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [false, false] : !v -> tensor<32x32xbf16>
+    %s = tile.dot %qt, %kt, %o trans_b : tensor<16x32xbf16>, tensor<32x32xbf16> -> tensor<16x32xf32>
+    scf.yield %s : tensor<16x32xf32>
+  }
+  return %second, %third : tensor<16x16xf32>, tensor<16x32xf32>
+}

@@ -47,8 +47,9 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     `used`, only so many keys of it count. Where `bottom_right` is 1, the entry's seqlen_k - seqlen_q is added to the
     offsets (causal, position, window).
 
-    `dropout` removes the entries that Philox.h says, by seed and offset (the first two of its four numbers) or, if the third is not 0, by the two
-    numbers in the state; an entry stays if its 16 bits are below the threshold, the fourth, and is multiplied by the number after them.
+    `dropout` removes the entries that Philox.h says, by seed and offset (the first two of its four numbers) or, if the
+    third is not 0, by the two numbers in the state; an entry stays if its 16 bits are below the threshold, the fourth,
+    and is multiplied by the number after them.
 
     With `c` the value of `softcap`, softcap(x) = c * tanh(x / c); without the operand, x. A tensor that is not given adds
     nothing. `bias` and `attn_mask` have the extents (batch, heads, seqlen_q, seqlen_k) with any strides, 0 too; of kind
@@ -102,7 +103,7 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     (`key_padding` `(` $keyPadding^ `:` type($keyPadding) `)`)?
     (`cu_seqlens` `(` $cuSeqlensQ^ `,` $cuSeqlensK `:` type($cuSeqlensQ) `,` type($cuSeqlensK) `)`)?
     (`used` `(` $seqUsedK^ `:` type($seqUsedK) `)`)? (`bottom_right` `(` $bottomRight^ `)`)?
-    (`dropout` `(` $rngState^ `,` $dropoutNumbers `,` $keepScale `:` type($rngState) `)`)?
+    (`dropout` `(` $rngState^ `,` `[` $dropoutNumbers `]` `,` $keepScale `:` type($rngState) `)`)?
     (`probs` `(` $probs^ `:` type($probs) `)`)?
     `scale` `(` $scale `)` `seqlens` `(` $seqlenQ `,` $seqlenK `)` `heads` `(` $heads `,` $headsPerKv `)`
     `offset` `(` $causalOffset `)` `write_lse` `(` $writeLse `)`

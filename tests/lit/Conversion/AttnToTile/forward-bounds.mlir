@@ -1,0 +1,118 @@
+// Row bounds and key padding: intervals are cut to the table's, views begin and end at the first and last row's bounds,
+// and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
+// a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says.
+// RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,QK
+// RUN: sed -e 's/SCHEDULE/#tile.schedule<kq, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,KQ
+// RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,GPU
+
+!t = !attn.tensor<4 x f16, a2>
+!lse = !attn.tensor<3 x f32, strided>
+!bounds = !attn.tensor<3 x i32, strided>
+
+// CHECK-LABEL: func.func @padding(
+// CHECK-SAME: %[[TABLE:arg24]]: !tile.ptr<i32>, %arg25: i64, %arg26: i64, %arg27: i64, %[[PADDING:arg28]]: !tile.ptr<i8>, %arg29: i64,
+// CHECK-DAG: %[[SQ:.*]] = arith.index_cast %arg32 : i64 to index
+// CHECK-DAG: %[[SK:.*]] = arith.index_cast %arg33 : i64 to index
+// CHECK-DAG: %[[TABLEROW:.*]] = arith.index_cast %arg26 : i64 to index
+// CHECK: %[[COORDS:.*]]:3 = tile.coords
+// CHECK: %[[ROW:.*]] = arith.muli %[[COORDS]]#0, %c16
+// CHECK: %[[FINAL:.*]] = arith.subi %[[SQ]], %c1
+// CHECK: %[[LAST:.*]] = arith.minsi
+
+// The padding as a mask: one row for all. A GPU's fragments take it as a matrix whose rows are 0 apart.
+// CHECK: %[[ENTRY:.*]] = arith.muli %[[COORDS]]#2, %{{.*}}
+// CPU: %[[MASK:.*]] = tile.view %[[PADDING]][%[[ENTRY]]] sizes(%[[SK]]) strides(%c1) : <i8> -> <1 x i8, unit 2>
+// GPU: %[[MASK:.*]] = tile.view %[[PADDING]][%[[ENTRY]]] sizes(%[[SQ]], %[[SK]]) strides(%c0, %c1) : <i8> -> <2 x i8, unit 2>
+
+// The two bounds of this block's rows, and those of its first and last row, each cut to what the mask leaves.
+// CHECK: %[[STARTVIEW:.*]] = tile.view %[[TABLE]][%[[TABLEENTRY:[a-z0-9]+]]] sizes(%[[SQ]])
+// CHECK: %[[STARTS:.*]] = tile.load %[[STARTVIEW]][%[[ROW]]] bounds [true] : <1 x i32> -> tensor<16xi32>
+// CHECK: %[[SECOND:.*]] = arith.addi %[[TABLEENTRY]], %[[TABLEROW]] : index
+// CHECK: %[[ENDVIEW:.*]] = tile.view %[[TABLE]][%[[SECOND]]] sizes(%[[SQ]])
+// CHECK: %[[TABLEENDS:.*]] = tile.load %[[ENDVIEW]][%[[ROW]]] bounds [true] : <1 x i32> -> tensor<16xi32>
+// CHECK: %[[ENDS:.*]] = arith.minsi %{{.*}}, %[[TABLEENDS]] : tensor<16xi32>
+// CHECK: tile.load_scalar %[[STARTVIEW]][%[[ROW]]]
+// CHECK: tile.load_scalar %[[STARTVIEW]][%[[LAST]]]
+// CHECK: tile.load_scalar %[[ENDVIEW]][%[[ROW]]]
+// CHECK: tile.load_scalar %[[ENDVIEW]][%[[LAST]]]
+
+// Views hold the keys from the first row's start to the final row's end.
+// CHECK: tile.load_scalar %[[ENDVIEW]][%[[FINAL]]]
+// CHECK: %[[VISIBLEEND:.*]] = arith.minsi %[[SK]], %{{.*}} : index
+// CHECK: tile.load_scalar %[[STARTVIEW]][%c0]
+// CHECK: %[[BEGIN:.*]] = arith.maxsi %{{.*}}, %c0 : index
+// CHECK: %[[LENGTH:.*]] = arith.subi %[[VISIBLEEND]], %[[BEGIN]] : index
+// CHECK: %[[VISIBLE:.*]] = arith.maxsi %[[LENGTH]], %c0 : index
+// CHECK: %[[KEYS:.*]] = tile.view %arg5[{{.*}}] sizes(%[[VISIBLE]], %c32)
+// CHECK: %[[VALUES:.*]] = tile.view %arg10[{{.*}}] sizes(%[[VISIBLE]], %c16)
+// CHECK: %[[FIRSTREAL:.*]] = arith.addi %[[ENTRY]], %{{.*}} : index
+// CHECK: %[[REAL:.*]] = tile.view %[[PADDING]][%[[FIRSTREAL]]] sizes(%[[VISIBLE]]) strides(%c1) : <i8> -> <1 x i8, unit 2>
+// The third row of the table: whether there are holes.
+// CHECK: %[[COUNTVIEW:.*]] = tile.view %[[TABLE]]
+// CHECK: %[[COUNT:.*]] = tile.load_scalar %[[COUNTVIEW]][%[[ROW]]]
+// CHECK: %[[HOLES:.*]] = arith.cmpi ne, %[[COUNT]], %{{.*}} : i32
+
+// One loop.
+// CHECK: scf.for %[[BLOCK:[a-z0-9]+]] =
+// CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32 : index
+// GPU: %[[EDGE:.*]] = arith.ori
+// GPU: %[[PADDED:.*]] = scf.if %[[HOLES]] -> (i1) {
+// GPU: %[[FROM:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
+// GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%[[FROM]]] count 32 : <1 x i8, unit 2>
+// GPU: arith.xori %[[ALL]], %{{.*}} : i1
+// GPU: } else {
+// GPU: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %[[EDGE]] : i1
+// CHECK: %[[FROMVIEW:.*]] = arith.subi %[[KEY]], %[[BEGIN]] : index
+// CHECK: tile.load %[[KEYS]][%[[FROMVIEW]], %c0] bounds [true, false]
+// CHECK: tile.dot
+// GPU: scf.if %[[PARTIAL]]
+// GPU: tile.load %[[MASK]][%[[ROW]], %[[KEY]]] bounds [false, true] {any_past_end} : <2 x i8, unit 2> -> tensor<16x32xi8>
+// CPU: %[[BYTES:.*]] = tile.load %[[MASK]][%[[KEY]]] bounds [true] : <1 x i8, unit 2> -> tensor<32xi8>
+// CPU: %[[GIVEN:.*]] = arith.cmpi ne, %[[BYTES]], %{{.*}} : tensor<32xi8>
+// QK: tile.broadcast %[[GIVEN]] axis 0 : tensor<32xi1> -> tensor<16x32xi1>
+// KQ: tile.broadcast %[[GIVEN]] axis 1 : tensor<32xi1> -> tensor<32x16xi1>
+// CHECK: arith.select
+// CHECK: tile.broadcast %[[ENDS]] axis
+// CHECK: arith.cmpi slt
+// CHECK: tile.broadcast %[[STARTS]] axis
+// CHECK: arith.cmpi sge
+// CPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[HOLES]]
+// GPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[PADDED]]
+// CHECK: scf.yield
+// CHECK-NOT: scf.for
+// CHECK: return
+func.func @padding(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %table: !bounds, %padding: !attn.tensor<2 x i8, a2>,
+                   %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64)
+    attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) row_bounds(%table : !bounds)
+      key_padding(%padding : !attn.tensor<2 x i8, a2>) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
+      offset(%o) write_lse(%w) head_dims(32, 16) mask(none) : !t, !t, !t, !t, !lse
+  return
+}
+
+// Documents alone, with a window: the later of two starts. Nothing is chosen, and a CPU has full blocks again.
+// CHECK-LABEL: func.func @documents(
+// CHECK: %[[WINDOW:.*]] = arith.maxsi %{{.*}} : tensor<16xi32>
+// CHECK: %[[BOUND:.*]] = tile.load {{.*}} bounds [false] : <1 x i32> -> tensor<16xi32>
+// CHECK: arith.maxsi %{{.*}}, %[[BOUND]] : tensor<16xi32>
+// CHECK-NOT: where
+// CPU: scf.for
+// CPU: tile.load {{.*}} bounds [true, false]
+// CPU: scf.yield
+// CPU: scf.for
+// CPU: tile.load {{.*}} bounds [false, false]
+// CPU: scf.yield
+// CPU: scf.for
+// CPU: tile.load {{.*}} bounds [true, false]
+// CPU: scf.yield
+// GPU: scf.for
+// GPU-NOT: scf.for
+// CHECK: return
+func.func @documents(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %wo: i64, %table: !bounds, %scale: f32, %sq: i64,
+                     %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64)
+    attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) window(%wo) row_bounds(%table : !bounds) scale(%scale)
+      seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(32, 16) mask(causal) {even_m}
+      : !t, !t, !t, !t, !lse
+  return
+}
