@@ -134,7 +134,8 @@ TEST_F(InProcess, ThreadsGetTheBytesOfASerialCall) {
     threads[i] = std::thread([&, i] {
       for (unsigned repeat = 0; repeat < 50; ++repeat) {
         const unsigned which = (i + repeat) % 2;
-        llvm::Expected<std::string> bytes = assemblePtx(inProcess, kPtx, which == 0 ? 80 : 90, GpuInstructions::Sm80, nullptr);
+        llvm::Expected<std::string> bytes =
+            assemblePtx(inProcess, kPtx, which == 0 ? 80 : 90, GpuInstructions::Sm80, nullptr);
         if (!bytes) {
           differing[i] = llvm::toString(bytes.takeError());
         } else if (*bytes != alone[which]) {

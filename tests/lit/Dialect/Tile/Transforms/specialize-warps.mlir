@@ -116,3 +116,22 @@ func.func @step(%q: !v, %begin: index, %end: index)
 func.func @no_schedule() attributes {tile.kernel, tile.target = #tile.gpu<"sm_90a", sm 90>} {
   return
 }
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+
+func.func @chosen_rows(%q: !v, %k: !v, %m: !tile.view<1 x i8, unit>, %when: i1, %begin: index, %end: index)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8>,
+                tile.target = #tile.gpu<"sm_90a", sm 90>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %z = arith.constant dense<0.0> : tensor<128x16xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [true, false] : !v -> tensor<128x64xbf16>
+  scf.for %j = %begin to %end step %c1 {
+    // expected-error @+1 {{expected no rows to be left out: TMA copies whole blocks}}
+    %kt = tile.load %k[%j, %c0] bounds [true, false] where %m when %when : !tile.view<1 x i8, unit> : !v -> tensor<16x64xbf16>
+    %s = tile.dot %qt, %kt, %z trans_b : tensor<128x64xbf16>, tensor<16x64xbf16> -> tensor<128x16xf32>
+  }
+  return
+}
