@@ -239,7 +239,7 @@ TEST(CppCuda, TheReferenceRefusesCpuTensors) {
   EXPECT_EQ(errorOf([&] { tilewright::cudaReferenceForward(tensor, tensor, tensor, tensor); }).argument(), "q");
 }
 
-TEST(CppFeatures, ReferenceComputesWhatForwardRefuses) {
+TEST(CppFeatures, ForwardAndReferenceAgree) {
   // One head, keys of zero: a row's output is the mean of the values that it sees.
   const int64_t s = 4;
   std::vector<float> q(s, 1.0f), k(s, 0.0f), v = {1, 2, 4, 8}, out(s, -1.0f), probs(s * s, -1.0f);
@@ -282,10 +282,27 @@ TEST(CppFeatures, ReferenceComputesWhatForwardRefuses) {
     EXPECT_NEAR(out[i], exact[i], 1e-5f);
   }
 
+  // The same entries are dropped, by numbers of the call and by numbers in memory.
+  std::vector<float> weights(s * s), exactWeights(s * s);
   options = {};
   options.dropoutP = 0.5;
+  options.dropoutSeed = 11;
+  options.dropoutOffset = 3;
+  options.probs = {weights.data(), {1, 1, s, s}};
+  tilewright::forward(qView, kView, vView, outView, options);
+  options.probs = {exactWeights.data(), {1, 1, s, s}};
+  tilewright::referenceForward(qView, kView, vView, Tensor(exact.data(), {1, s, 1, 1}), options);
+  for (int64_t i = 0; i < s; ++i) {
+    EXPECT_NEAR(out[i], exact[i], 1e-5f);
+  }
+  for (int64_t i = 0; i < s * s; ++i) {
+    EXPECT_NEAR(weights[i], exactWeights[i], 1e-6f);
+  }
+
+  options = {};
+  options.dropoutP = 1.5;
   const Error refused = errorOf([&] { tilewright::forward(qView, kView, vView, outView, options); });
-  EXPECT_EQ(refused.status(), TW_UNSUPPORTED);
+  EXPECT_EQ(refused.status(), TW_INVALID_ARGUMENT);
   EXPECT_EQ(refused.argument(), "dropout_p");
 }
 
