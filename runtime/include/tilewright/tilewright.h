@@ -153,8 +153,8 @@ typedef struct TwEngineOptions {
   const char *cpu_level;   ///< NULL: $TILEWRIGHT_CPU_LEVEL, else the best of this machine; or "x86-64-v2|v3|v4"
   const char *schedule;    ///< NULL: the schedule table; else a schedule's text, for every forward kernel of a CUDA
                            ///< device ("qk:128x64:w4") or of the CPU ("kq:64x64:8x2") (tests, tuning)
-  const char *cuda_target; ///< NULL: each CUDA device's own; else "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_90a",
-                           ///< "sm_100", "sm_120" or "ptx" for all of them. Plans then need no device
+  const char *cuda_target; ///< NULL: each CUDA device's own; else "sm_80", "sm_86", "sm_87", "sm_89", "sm_90",
+                           ///< "sm_90a", "sm_100", "sm_120" or "ptx" for all of them. Plans then need no device
 } TwEngineOptions;
 
 typedef struct TwStats {
