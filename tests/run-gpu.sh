@@ -153,11 +153,32 @@ PYTHON
 }
 
 if ((with_python)); then
-  echo '== pytest -m gpu tests/python'
-  status=0
-  (cd "$work" && "$python" -m pytest -q -p no:cacheprovider --rootdir "$root" ${filter:+-k "$filter"} \
-    --junitxml "$work/pytest.xml" -m gpu "$root/tests/python") </dev/null || status=$?
-  count_report pytest "$work/pytest.xml" "$status"
+  # A process a file, several at a time: most of the time goes into compiling kernels, which others can use.
+  at_once="$(nproc)"
+  ((at_once <= 8)) || at_once=8
+  echo "== pytest -m gpu tests/python, $at_once files at a time"
+  pytest=("$python" -m pytest -q -p no:cacheprovider --rootdir "$root" ${filter:+-k "$filter"} -m gpu)
+  listed="$(cd "$work" && "${pytest[@]}" --collect-only "$root/tests/python" </dev/null)" || [[ $? -eq 5 ]] ||
+    { echo "$listed" && die 'pytest could not collect the tests'; }
+  # Of each test, and of each module that skips itself.
+  mapfile -t files < <(grep -oE 'test_[a-z0-9_]+\.py:' <<<"$listed" | tr -d : | sort -u)
+  for file in "${files[@]}"; do
+    while (($(jobs -rp | wc -l) >= at_once)); do
+      wait -n || true
+    done
+    (
+      status=0
+      cd "$work" && "${pytest[@]}" --junitxml "$work/$file.xml" "$root/tests/python/$file" </dev/null \
+        >"$work/$file.log" 2>&1 || status=$?
+      echo "$status" >"$work/$file.status"
+    ) &
+  done
+  wait
+  for file in "${files[@]}"; do
+    echo "-- $file"
+    cat "$work/$file.log"
+    count_report pytest "$work/$file.xml" "$(cat "$work/$file.status")"
+  done
 fi
 
 echo "== tilewright verify --device cuda:$device"

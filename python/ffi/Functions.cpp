@@ -185,7 +185,7 @@ Any forwardFeatures(int64_t mode, int64_t engine, Optional<int64_t> stream, Tens
 }
 
 int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t missPolicy, Optional<String> cpuLevel,
-                     Optional<String> schedule) {
+                     Optional<String> schedule, Optional<String> cudaTarget) {
   // Copies that outlive the call: value() returns a temporary, and short strings live inside it.
   auto copied = [](const Optional<String> &text) {
     return text.has_value() ? std::optional<std::string>(text.value()) : std::nullopt;
@@ -193,6 +193,7 @@ int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t miss
   const std::optional<std::string> cacheDirText = copied(cacheDir);
   const std::optional<std::string> cpuLevelText = copied(cpuLevel);
   const std::optional<std::string> scheduleText = copied(schedule);
+  const std::optional<std::string> cudaTargetText = copied(cudaTarget);
   TwEngineOptions options{};
   options.struct_size = sizeof(options);
   options.cache_dir = cacheDirText ? cacheDirText->c_str() : nullptr;
@@ -200,6 +201,7 @@ int64_t engineCreate(Optional<String> cacheDir, int64_t numThreads, int64_t miss
   options.miss_policy = static_cast<TwMissPolicy>(missPolicy);
   options.cpu_level = cpuLevelText ? cpuLevelText->c_str() : nullptr;
   options.schedule = scheduleText ? scheduleText->c_str() : nullptr;
+  options.cuda_target = cudaTargetText ? cudaTargetText->c_str() : nullptr;
   TwEngine *engine = nullptr;
   check(tw_engine_create(&options, &engine));
   return reinterpret_cast<int64_t>(engine);

@@ -38,6 +38,9 @@ class Engine:
             of this machine.
         schedule: a schedule's text, as it stands in keys, for every forward kernel of a CUDA device
             (``"qk:128x64:w4"``) or of the CPU (``"kq:64x64:8x2"``); None: the schedule table.
+        cuda_target: what kernels of CUDA devices are made for: ``"sm_80"``, ``"sm_86"``, ``"sm_87"``, ``"sm_89"``,
+            ``"sm_90"``, ``"sm_90a"``, ``"sm_100"``, ``"sm_120"`` or ``"ptx"``. None: each device's own, which for a
+            Hopper GPU is ``"sm_90a"``; ``"sm_90"`` leaves the kernels out that only Hopper has.
 
     Raises:
         InvalidArgument: an argument is wrong.
@@ -51,6 +54,7 @@ class Engine:
         miss_policy: str = "compile",
         cpu_level: Optional[str] = None,
         schedule: Optional[str] = None,
+        cuda_target: Optional[str] = None,
     ) -> None:
         if miss_policy not in _MISS_POLICIES:
             raise InvalidArgument(
@@ -61,13 +65,14 @@ class Engine:
                 f"num_threads: is {num_threads!r}, must be an int, 0 for the default or the number of threads",
                 "num_threads",
             )
-        for name, value in (("cpu_level", cpu_level), ("schedule", schedule)):
+        for name, value in (("cpu_level", cpu_level), ("schedule", schedule), ("cuda_target", cuda_target)):
             if value is not None and not isinstance(value, str):
                 raise InvalidArgument(f"{name}: is a {type(value).__name__}, must be a str or None", name)
         directory = None if cache_dir is None else os.fspath(cache_dir)
         if directory is not None and not isinstance(directory, str):
             raise InvalidArgument(f"cache_dir: is a {type(directory).__name__}, must be a str or a path", "cache_dir")
-        handle = _ffi.call("engine_create", directory, num_threads, _MISS_POLICIES[miss_policy], cpu_level, schedule)
+        policy = _MISS_POLICIES[miss_policy]
+        handle = _ffi.call("engine_create", directory, num_threads, policy, cpu_level, schedule, cuda_target)
         self._handle: int = handle
         # Not at exit: a daemon thread may still be inside a call then.
         weakref.finalize(self, _destroy, handle, os.getpid()).atexit = False

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import tilewright
 
 BATCH, HEADS = 4, 16
+ENGINE = {}
 
 
 def pairs_of(s: int, causal: bool) -> int:
@@ -69,7 +70,7 @@ def varlen(q, k, v, s: int) -> tuple:
     longest = max(b - a for a, b in zip(ends, ends[1:]))
     flat = [x.reshape(total, HEADS, -1) for x in (q, k, v)]
     pairs = sum((b - a) ** 2 for a, b in zip(ends, ends[1:]))
-    return lambda: tilewright.flash_attn_varlen_func(*flat, cu, cu, longest, longest), pairs / BATCH
+    return lambda: tilewright.flash_attn_varlen_func(*flat, cu, cu, longest, longest, **ENGINE), pairs / BATCH
 
 
 def masks(head_dims: list, seqlens: list, repeats: int) -> None:
@@ -82,7 +83,8 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
             work = 4 * BATCH * HEADS * d / 1e9
 
             def rate(arguments, pairs):
-                return work * pairs / milliseconds(lambda: tilewright.flash_attn_func(q, k, v, **arguments), repeats)
+                call = lambda: tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)  # noqa: E731
+                return work * pairs / milliseconds(call, repeats)
 
             base = {causal: rate(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)}
             cells = []
@@ -112,7 +114,8 @@ def dropout(head_dims: list, seqlens: list, repeats: int) -> None:
                             lambda: F.scaled_dot_product_attention(*turned, is_causal=causal, dropout_p=p), repeats))
                 for p in (0.0, 0.1):
                     rates.append(work / milliseconds(
-                        lambda: tilewright.flash_attn_func(q, k, v, causal=causal, dropout_p=p, rng=(1, 2)), repeats))
+                        lambda: tilewright.flash_attn_func(
+                            q, k, v, causal=causal, dropout_p=p, rng=(1, 2), **ENGINE), repeats))
                 print(f"| {d} | {s} | {'causal' if causal else 'dense'} | " + " | ".join(f"{r:.0f}" for r in rates)
                       + f" | {rates[3] / rates[1]:.2f} |", flush=True)
 
@@ -133,11 +136,11 @@ def preparation(head_dims: list, s: int) -> None:
         q, k, v = inputs(BATCH, s, HEADS, d)
         for name, arguments in cases.items():
             for _ in range(2):
-                tilewright.flash_attn_func(q, k, v, **arguments)
+                tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)
             torch.cuda.synchronize()
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
                 for _ in range(5):
-                    tilewright.flash_attn_func(q, k, v, **arguments)
+                    tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)
                 torch.cuda.synchronize()
             times = {event.key: event.device_time for event in profile.key_averages() if event.key.startswith("attn_")}
             forward = times.pop("attn_forward")
@@ -150,12 +153,16 @@ def main() -> int:
     parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
     parser.add_argument("--seqlen", type=int, nargs="+", default=[2048, 4096, 8192], help="default: 2048 4096 8192")
     parser.add_argument("--repeats", type=int, default=10, help="timed calls of each; default: 10")
+    parser.add_argument("--cuda-target", help="what kernels are made for, such as sm_90, which leaves those of "
+                        "the family sm_90a out; default: the device's own")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
         return 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, tilewright {tilewright.__version__}, "
           f"{datetime.date.today()}\n")
+    if options.cuda_target:
+        ENGINE["engine"] = tilewright.Engine(cuda_target=options.cuda_target)
     with torch.no_grad():
         masks(options.head_dim, options.seqlen, options.repeats)
         dropout(options.head_dim, options.seqlen, options.repeats)

@@ -242,6 +242,8 @@ def test_engine_options():
         (dict(cpu_level=3), "cpu_level", "int.*str"),
         (dict(schedule="kq:60x64:8x2"), "schedule", "60"),
         (dict(schedule="nonsense"), "schedule", "nonsense"),
+        (dict(cuda_target="sm_75"), "cuda_target", "sm_75"),
+        (dict(cuda_target=90), "cuda_target", "int"),
         (dict(cache_dir=b"bytes"), "cache_dir", "bytes"),
     ):
         with pytest.raises(InvalidArgument, match=words) as raised:

@@ -27,7 +27,7 @@ def problem(rng, names, shape, head_dims=(24, 40)):
     sizes = dict(heads=HEADS, heads_k=HEADS_K, dim=head_dims[0], dim_v=head_dims[1])
     batch = 3
     if shape.startswith("varlen"):
-        lengths_q, lengths_k = [int(n) for n in rng.integers(0, 90, batch)], [int(n) for n in rng.integers(0, 140, batch)]
+        lengths_q, lengths_k = ([int(n) for n in rng.integers(0, most, batch)] for most in (90, 140))
         lengths_q[int(rng.integers(batch))] = 0
         args = packed(rng, lengths_q, lengths_k, **sizes)
         sq, sk = max(args["max_seqlen_q"], 1), max(args["max_seqlen_k"], 1)
