@@ -173,8 +173,12 @@ if ((with_python)); then
       echo "$status" >"$work/$file.status"
     ) &
   done
-  wait
+  # In order, each as soon as it is done.
   for file in "${files[@]}"; do
+    while [[ ! -e $work/$file.status ]]; do
+      [[ -n $(jobs -rp) ]] || echo 1 >>"$work/$file.status" # killed before it could say
+      wait -n || true
+    done
     echo "-- $file"
     cat "$work/$file.log"
     count_report pytest "$work/$file.xml" "$(cat "$work/$file.status")"

@@ -172,7 +172,7 @@ def test_cuda(case, mask, torch):
     if not torch.cuda.is_available():
         pytest.skip("torch.cuda.is_available() is False")
     for (sq, sk), dtype, head_dims in zip(
-        LENGTHS, itertools.cycle(("float16", "bfloat16")), itertools.cycle(((64, 64), (40, 24), (128, 128)))
+        LENGTHS[:2] + LENGTHS[-1:], itertools.cycle(("float16", "bfloat16")), itertools.cycle(((64, 64), (40, 24), (128, 128)))
     ):
         q, k, v, arguments = case_of(case, mask, sq, sk, head_dims)
         rounded = [torch.from_numpy(x).to(getattr(torch, dtype)) for x in (q, k, v)]
