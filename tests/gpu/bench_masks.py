@@ -138,7 +138,8 @@ def preparation(head_dims: list, s: int) -> None:
             for _ in range(2):
                 tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)
             torch.cuda.synchronize()
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            cuda = torch.profiler.ProfilerActivity.CUDA
+            with torch.profiler.profile(activities=[cuda], acc_events=True) as profile:
                 for _ in range(5):
                     tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)
                 torch.cuda.synchronize()
