@@ -46,7 +46,7 @@ FIELDS = {
 }
 # Arguments that change neither the plan nor its kernels.
 OUTPUT_ARGUMENTS = ("return_lse", "out", "engine", "rng")
-MASK_ARRAYS = ("glm_mask", "document_ids", "key_padding_mask")
+MASK_ARRAYS = ("glm_mask", "document_ids", "key_padding_mask", "seqused_k")
 
 
 class Explanation:

@@ -11,7 +11,7 @@ from ._arrays import arrays_of
 from ._features import OFF, UNBOUNDED, Features, checked_float, checked_window
 from .engine import Engine, Stats, default_engine
 from .errors import InvalidArgument
-from .functions import call_options, engine_handle
+from .functions import call_options, checked_bool, engine_handle
 
 __all__ = [
     "BlockMap",
@@ -82,6 +82,8 @@ def plan(
     window_size: Tuple[int, int] = UNBOUNDED,
     softcap: float = OFF,
     dropout_p: float = OFF,
+    seqused_k: Optional[Any] = None,
+    return_attn_probs: bool = False,
     engine: Optional[Engine] = None,
 ) -> Dict[str, Any]:
     """The steps that :func:`tilewright.flash_attn_func` would run, without running or compiling them.
@@ -91,9 +93,10 @@ def plan(
     Returns:
         ``{"steps": [{"key", "programs"}, ...], "workspace_bytes"}``.
     """
-    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids)
+    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids, seqused_k)
     options = (softmax_scale, causal, causal_align)
-    args = _describe(engine, q, k, v, glm_mask, *options, tensors, window_size, softcap, dropout_p)
+    scalars = (window_size, softcap, dropout_p, return_attn_probs)
+    args = _describe(engine, q, k, v, glm_mask, *options, tensors, *scalars)
     return json.loads(_ffi.call("forward_features", _ffi.PLAN, *args, None))
 
 
@@ -114,16 +117,19 @@ def block_map(
     window_size: Tuple[int, int] = UNBOUNDED,
     softcap: float = OFF,
     dropout_p: float = OFF,
+    seqused_k: Optional[Any] = None,
+    return_attn_probs: bool = False,
     engine: Optional[Engine] = None,
 ) -> BlockMap:
     """Which blocks of the score matrix :func:`tilewright.flash_attn_func` would skip, mask, or run unmasked.
 
-    ``glm_mask`` is on the CPU, where its numbers can be read, also if q, k and v are on a CUDA device. Other
-    arguments, and errors, are those of ``flash_attn_func``.
+    ``glm_mask``, ``document_ids``, ``key_padding_mask`` and ``seqused_k`` are on the CPU, where their numbers can be
+    read, also if q, k and v are on a CUDA device. Other arguments, and errors, are those of ``flash_attn_func``.
     """
-    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids)
+    tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids, seqused_k)
     options = (softmax_scale, causal, causal_align)
-    args = _describe(engine, q, k, v, glm_mask, *options, tensors, window_size, softcap, dropout_p)
+    scalars = (window_size, softcap, dropout_p, return_attn_probs)
+    args = _describe(engine, q, k, v, glm_mask, *options, tensors, *scalars)
     block_m, block_n = _ffi.call("forward_features", _ffi.BLOCK_MAP, *args, None)
     shape = (q.shape[0], -(-q.shape[1] // block_m), -(-k.shape[1] // block_n))
     size = shape[0] * shape[1] * shape[2]
@@ -196,7 +202,8 @@ def _checked_text(name: str, value: Any) -> str:
 
 
 def _named(*tensors: Any) -> Dict[str, Any]:
-    return dict(zip(("bias", "attn_mask", "key_padding_mask", "alibi_slopes", "document_ids"), tensors))
+    names = ("bias", "attn_mask", "key_padding_mask", "alibi_slopes", "document_ids", "seqused_k")
+    return dict(zip(names, tensors))
 
 
 def _describe(
@@ -212,6 +219,7 @@ def _describe(
     window_size: Any,
     softcap: Any,
     dropout_p: Any,
+    return_attn_probs: Any,
 ) -> Tuple[Any, ...]:
     """Arguments of the exported function ``forward_features``, between its mode and its map."""
     arrays = arrays_of(q, k=k, v=v, glm_mask=glm_mask, **tensors)
@@ -220,4 +228,18 @@ def _describe(
     )
     options = call_options(softmax_scale, causal, causal_align)
     described = arrays.describe((q, k, v, None, None, glm_mask))
-    return (engine_handle(engine), None, *described, *options, *features.native(arrays.tensor))
+    if checked_bool("return_attn_probs", return_attn_probs) and len(q.shape) == len(k.shape) == 4:
+        features.tensors["probs"] = q  # stands for a tensor without memory
+
+    def tensor(name: str, value: Any) -> Any:
+        return _without_memory(arrays.tensor("q", q), q, k) if name == "probs" else arrays.tensor(name, value)
+
+    return (engine_handle(engine), None, *described, *options, *features.native(tensor))
+
+
+def _without_memory(like: Any, q: Any, k: Any) -> Any:
+    """The probabilities of a call as a plan sees them: of the type and on the device that ``like`` describes."""
+    shape = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
+    strides = (shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1)
+    dl = like.dl
+    return _ffi.Tensor(0, dl.code, dl.bits, shape, strides, dl.device_type, dl.device_id)

@@ -62,6 +62,17 @@ def test_every_field_of_a_key_is_spelled_out():
     assert why["skipping of key blocks"] == "every block holds a visible key"
 
 
+def test_lengths_and_outputs_are_in_the_plan():
+    q, k, v = problem(4, 2, 150, 150, 2, dim=16)
+    call = dict(seqused_k=np.array([20, 150], np.int32), dropout_p=0.1, return_attn_probs=True)
+    facts = explain(q, k, v, rng=(1, 2), **call).to_dict()
+    assert facts["error"] is None
+    values = {name: field["value"] for name, field in facts["plan"]["steps"][-1]["fields"].items()}
+    assert values["seqUsedK"] == values["dropout"] == values["probs"] == "1"
+    blocks = inspect.block_map(q, k, v, **call).array()
+    assert (blocks[0] == inspect.SKIPPED).sum() > (blocks[1] == inspect.SKIPPED).sum() == 0
+
+
 @pytest.mark.parametrize("kind", MASKS)
 def test_each_mask(kind):
     """The report agrees with the plan and the block map."""

@@ -162,7 +162,7 @@ def test_cuda_pairs_and_combinations(torch):
         rng = generator(8, seed)
         names = tuple(rng.choice(list(FEATURES), int(rng.integers(3, 8)), replace=False))
         cases.append((names, SHAPES[seed % 4], ("float16", "bfloat16")[seed // 4 % 2], (9, seed)))
-    head_dims = ((64, 64), (24, 40), (128, 128), (72, 72))
+    head_dims = ((64, 64), (24, 40), (72, 72), (64, 48))
 
     def one(number):
         names, shape, dtype, seed = cases[number]
