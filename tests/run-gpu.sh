@@ -13,9 +13,9 @@
 #   --no-python      leave out the Python tests; needs --build
 #   --filter WORD    only tests whose name contains WORD
 #
-# Parts: pytest (the tests marked `gpu` in tests/python), verify (`tilewright verify --quick --device cuda:N`), gtest (ctest's label
-# `gpu`; only with --build). Under five minutes on an H100. What is skipped, and why, is listed; without a GPU that is
-# everything. The last line is 'N passed, N failed, N skipped'; the exit status is 0 only if nothing failed.
+# Parts: pytest (the tests marked `gpu` in tests/python), verify (`tilewright verify --quick --device cuda:N`), gtest
+# (ctest's label `gpu`; only with --build). A few minutes on an H100. What is skipped, and why, is listed; without a
+# GPU that is everything. The last line is 'N passed, N failed, N skipped'; the exit status is 0 only if nothing failed.
 #
 # Environment: TILEWRIGHT_CACHE_DIR, the kernel cache [a new one, removed at the end]; CUDA_VISIBLE_DEVICES.
 set -euo pipefail

@@ -5,8 +5,8 @@
 // exp(L - m) and the unnormalised output, and rescales the latter two when m grows.
 //
 // Score tiles stand in either orientation. With queries as rows the program is S = Q K^T, O += P V; with keys as rows
-// it is S^T = K Q^T, O^T += V^T P^T, and Q and O are transposed once a program. Statistics are rank-1 tiles over queries
-// in both, so nothing else differs.
+// it is S^T = K Q^T, O^T += V^T P^T, and Q and O are transposed once a program. Statistics are rank-1 tiles over
+// queries in both, so nothing else differs.
 #include "../stages/Dropout.h"
 #include "tilewright/kernels/Programs.h"
 #include "tilewright/kernels/ScoreStage.h"
@@ -75,7 +75,8 @@ private:
   Value logSumExp(const Softmax &state);
 
   bool keysAreRows() const { return context.keysAreRows(); }
-  /// Where this program's batch entry and head begin in a tensor of queries, whose dimensions of heads and rows these are.
+  /// Where this program's batch entry and head begin in a tensor of queries, whose dimensions of heads and rows these
+  /// are.
   SmallVector<std::pair<unsigned, Value>> place(unsigned headDim, unsigned rowDim) const {
     SmallVector<std::pair<unsigned, Value>> coordinates{{0, context.batch}, {headDim, head}};
     if (sequence.beginQ) {
@@ -382,8 +383,8 @@ Value Forward::makeExponentFactor() {
   return arith::MaximumFOp::create(b, factor, f32(std::numeric_limits<float>::denorm_min()));
 }
 
-/// Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to where
-/// its last one ends: the rest is never read (semantics A5).
+/// Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to
+/// where its last one ends: the rest is never read (semantics A5).
 void Forward::makeViews() {
   IrInt visibleEnd = stages.interval->endOf(context, context.finalRow);
   SmallVector<std::pair<unsigned, Value>> where{{0, context.batch}, {2, kvHead}};

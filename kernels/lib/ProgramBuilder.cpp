@@ -149,13 +149,14 @@ Value ProgramBuilder::view(const TensorArg &arg, ArrayRef<unsigned> dims, ValueR
 Value ProgramBuilder::load(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape,
                            Value where, Value when) {
   Type element = cast<tile::ViewType>(view.getType()).getElementType();
-  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, where, when, bounds, /*any_past_end=*/false);
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, where, when, bounds,
+                              /*any_past_end=*/false);
 }
 
 Value ProgramBuilder::loadAny(Value view, ValueRange indices, ArrayRef<bool> bounds, ArrayRef<int64_t> shape) {
   Type element = cast<tile::ViewType>(view.getType()).getElementType();
-  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, /*where=*/Value(), /*when=*/Value(), bounds,
-                              /*any_past_end=*/true);
+  return tile::LoadOp::create(*this, tileType(shape, element), view, indices, /*where=*/Value(), /*when=*/Value(),
+                              bounds, /*any_past_end=*/true);
 }
 
 void ProgramBuilder::store(Value tile, Value view, ValueRange indices, ArrayRef<bool> bounds) {

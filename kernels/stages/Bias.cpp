@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Additive bias and additive mask (semantics A3): tensors that broadcast to (batch, heads, seqlen_q, seqlen_k), added to
-// the scores after scale and softcap.
+// Additive bias and additive mask (semantics A3): tensors that broadcast to (batch, heads, seqlen_q, seqlen_k), added
+// to the scores after scale and softcap.
 #include "ScoreTensorLoad.h"
 
 using namespace mlir;

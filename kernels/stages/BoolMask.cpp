@@ -20,8 +20,8 @@ public:
 private:
   ScoreTensorLoad tensor_;
 };
-/// Padding: a mask of bools with one row for all, whose program knows whether it has holes between the first and the last
-/// real key, which end the interval. Blocks are partial where it has.
+/// Padding: a mask of bools with one row for all, whose program knows whether it has holes between the first and the
+/// last real key, which end the interval. Blocks are partial where it has.
 class KeyPadding : public ScoreStage {
 public:
   explicit KeyPadding(TensorArg tensor) : tensor_(std::move(tensor), attn::ScoreOperand::VectorBool) {}

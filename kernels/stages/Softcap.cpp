@@ -2,8 +2,8 @@
 //
 // Softcap (semantics A1): c * tanh(x / c) of the scaled scores.
 //
-// tanh(y) = 1 - 2 / (exp(2 y) + 1) is exact to a rounding of 1, which is enough beside operands of 16 bits. Where all is
-// float32, small arguments, whose relative error would be large, take the fifth convergent of Lambert's continued
+// tanh(y) = 1 - 2 / (exp(2 y) + 1) is exact to a rounding of 1, which is enough beside operands of 16 bits. Where all
+// is float32, small arguments, whose relative error would be large, take the fifth convergent of Lambert's continued
 // fraction instead, y (945 + 105 y^2 + y^4) / (945 + 420 y^2 + 15 y^4): below |y| = 1/2 it is off by less than 2^-29.
 #include "tilewright/kernels/ScoreStage.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -49,7 +49,7 @@ def differing_repeats(repeats: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=0, help="compare so many calls of each head dim; default: 0, none")
+    parser.add_argument("--repeats", type=int, default=0, help="compare so many calls of each head dim; 0: none")
     repeats = parser.parse_args().repeats
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels of the family sm_90a (TMA, wgmma, warps with roles): which calls get them, and what they compute at the edges of
-what they serve. Everything that test_cuda.py covers runs on them too, on a GPU that has them."""
+"""Kernels of the family sm_90a (TMA, wgmma, warps with roles): which calls get them, and what they compute at the edges
+of what they serve. Everything that test_cuda.py covers runs on them too, on a GPU that has them."""
 
 import pytest
 

@@ -17,8 +17,8 @@ void LLVMInitializeNVPTXAsmPrinter();
 using namespace llvm;
 using namespace tilewright;
 
-/// Addresses in shared memory take 32 bits: half the instructions and registers that compute them. LLVM has this only as
-/// an option of its command line; the registry is this library's own (symbols are hidden), so no other LLVM in the
+/// Addresses in shared memory take 32 bits: half the instructions and registers that compute them. LLVM has this only
+/// as an option of its command line; the registry is this library's own (symbols are hidden), so no other LLVM in the
 /// process sees it.
 static void useShortPointers() {
   auto option = cl::getRegisteredOptions().find("nvptx-short-ptr");

@@ -401,7 +401,8 @@ inline void referenceForward(const ConstTensor &q, const ConstTensor &k, const C
 }
 
 /// The same in float32 on a CUDA device, by plain CUDA C++ that NVRTC compiles, every option: for checks. Tensors as
-/// for forward() on a CUDA device, but out and probs are float32; queued on options.stream. Throws Error(TW_UNSUPPORTED) without NVRTC.
+/// for forward() on a CUDA device, but out and probs are float32; queued on options.stream. Throws
+/// Error(TW_UNSUPPORTED) without NVRTC.
 inline void cudaReferenceForward(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,
                                  const ForwardOptions &options = {}) {
   const TwForwardArgs args = detail::forwardArgs(q, k, v, out, options);

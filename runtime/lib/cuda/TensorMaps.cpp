@@ -20,8 +20,8 @@ struct Tensor {
 };
 
 void encode(const DeviceInfo &device, ElementType type, const Tensor &tensor, TensorMap &map) {
-  // The order of TileToNVVM/WarpRoles.cpp; of the innermost dimension no stride is given. A dimension of 1 may have any stride: one that the
-  // driver accepts takes its place.
+  // The order of TileToNVVM/WarpRoles.cpp; of the innermost dimension no stride is given. A dimension of 1 may have any
+  // stride: one that the driver accepts takes its place.
   const uint64_t sizes[4] = {static_cast<uint64_t>(tensor.headDim), static_cast<uint64_t>(tensor.seqlen),
                              static_cast<uint64_t>(tensor.heads), static_cast<uint64_t>(tensor.batch)};
   const int64_t elements[3] = {tensor.strides[1], tensor.strides[2], tensor.strides[0]};

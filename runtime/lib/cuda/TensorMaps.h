@@ -14,9 +14,9 @@ namespace tilewright::runtime::cuda {
 /// Whether kernels of the family sm_90a run there: the device has the instructions, and the driver can encode maps.
 bool servesSm90a(const DeviceInfo &device);
 
-/// Of q, k and v: parameters of the forward kernel, behind its slots. Each describes the whole tensor, keys and values up
-/// to the last one that any row sees, in blocks of the schedule's rows by kTmaBoxColumns; columns and rows past the end
-/// are copied as zeros.
+/// Of q, k and v: parameters of the forward kernel, behind its slots. Each describes the whole tensor, keys and values
+/// up to the last one that any row sees, in blocks of the schedule's rows by kTmaBoxColumns; columns and rows past the
+/// end are copied as zeros.
 class TensorMaps {
 public:
   /// None for a kernel of another family. Throws CudaError, naming the tensor.

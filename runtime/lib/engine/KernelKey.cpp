@@ -36,8 +36,8 @@ constexpr bool keyIsPlain() {
          dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
-                      attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen,
-                      seqUsedK, dropout, probs, align, schedule) &&
+                      attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
+                      varlen, seqUsedK, dropout, probs, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups);
 }
 static_assert(keyIsPlain());
@@ -286,7 +286,8 @@ void parseScoreOperand(Fields &fields, std::string_view name, bool mayBeBool, at
   const std::string_view second = text->substr(std::min(colon + 1, text->size()));
   auto parsedKind = attn::symbolizeScoreOperand(llvm::StringRef(first.data(), first.size()));
   auto parsedAlign = attn::symbolizeAlignClass(llvm::StringRef(second.data(), second.size()));
-  if (!parsedKind || *parsedKind == attn::ScoreOperand::None || !parsedAlign || (attn::isBool(*parsedKind) && !mayBeBool)) {
+  if (!parsedKind || *parsedKind == attn::ScoreOperand::None || !parsedAlign ||
+      (attn::isBool(*parsedKind) && !mayBeBool)) {
     badField(name, *text, allowed);
   }
   kind = *parsedKind;
@@ -628,11 +629,10 @@ KernelKey runtime::parseKey(std::string_view text) {
     }
   }
   if (key != normalized) {
-    bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
-        "': " +
-        (gpu && key.kind == KernelKind::RowBounds
-             ? "row_bounds kernels of GPUs all have it"
-             : "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only"));
+    const std::string depends =
+        "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only";
+    bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) + "': " +
+        (gpu && key.kind == KernelKind::RowBounds ? "row_bounds kernels of GPUs all have it" : depends));
   }
   return key;
 }

@@ -139,7 +139,8 @@ bool fitsTensorMap(const std::array<int64_t, 4> &strides, std::array<int64_t, 3>
   return true;
 }
 
-/// The schedule of the sm_90a family that serves a problem whose key is otherwise complete; nothing: the other family's.
+/// The schedule of the sm_90a family that serves a problem whose key is otherwise complete; nothing: the other
+/// family's.
 std::optional<kernels::Schedule> sm90aSchedule(const AttentionProblem &problem, const PlanOptions &options,
                                                const KernelKey &key) {
   if (!options.sm90a || key.sm != kSm90aSm || whyNotSm90a(key) != nullptr || !problem.sameLengths() ||

@@ -61,8 +61,8 @@ constexpr SupportRow kRows[] = {
      "16 bits an entry; the same entries on every target"},
     {FeatureGroup::Feature, value(Feature::Probs), "the probabilities as an output", true, true,
      "dropped entries are negative"},
-    {FeatureGroup::Feature, value(Feature::Varlen), "sequences of different lengths in one batch: `cu_seqlens`", true, true,
-     "with every other feature; any lengths, 0 too"},
+    {FeatureGroup::Feature, value(Feature::Varlen), "sequences of different lengths in one batch: `cu_seqlens`", true,
+     true, "with every other feature; any lengths, 0 too"},
     {FeatureGroup::Feature, value(Feature::SeqUsedK), "`seqused_k`", true, true,
      "with and without `cu_seqlens`"},
 };

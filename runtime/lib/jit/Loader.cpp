@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Maps a kernel's object into executable memory through LLVM's ORC. A kernel calls nothing but, at most, the C library's
-// memory functions that LLVM makes of loops; no other symbol of the process is offered to it.
+// Maps a kernel's object into executable memory through LLVM's ORC. A kernel calls nothing but, at most, the C
+// library's memory functions that LLVM makes of loops; no other symbol of the process is offered to it.
 #include "tilewright/runtime/Compiler.h"
 #include "tilewright/runtime/Error.h"
 #include "llvm/ExecutionEngine/Orc/AbsoluteSymbols.h"

@@ -187,5 +187,6 @@ TEST(PtxAssemblerChoice, TheNamedProgramGoesFirst) {
 
 TEST(PtxAssemblerChoice, WhatAProgramPrintsIsInTheError) {
   Variable chosen("TILEWRIGHT_PTXAS", "/bin/ls"); // it knows no option -arch=sm_80 and says so
-  EXPECT_THAT(errorOrFail(assemblePtx(*findPtxAssembler(), kPtx, 80, GpuInstructions::Sm80, nullptr)), HasSubstr("option"));
+  EXPECT_THAT(errorOrFail(assemblePtx(*findPtxAssembler(), kPtx, 80, GpuInstructions::Sm80, nullptr)),
+              HasSubstr("option"));
 }

@@ -203,7 +203,8 @@ void record(const std::string &name, const kernels::Schedule &schedule, int64_t 
 void expectNoNewSpills(const PtxAssembler &assembler, const KernelKey &key, const std::string &name) {
   SCOPED_TRACE(toText(key));
   std::string log;
-  llvm::Expected<std::string> cubin = assemblePtx(assembler, compileToStage(key, "ptx", nullptr), key.sm, GpuInstructions::Sm80, &log);
+  const std::string ptx = compileToStage(key, "ptx", nullptr);
+  llvm::Expected<std::string> cubin = assemblePtx(assembler, ptx, key.sm, GpuInstructions::Sm80, &log);
   ASSERT_TRUE(static_cast<bool>(cubin)) << llvm::toString(cubin.takeError());
 
   // wgmma is not used, so nothing may be serialised; any other warning is news as well.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Kernels of the family sm_90a, with the schedules that its table chooses, as the assembler sees them: nothing spills, no
-// product is serialised, and a block needs what the dispatcher computed.
+// Kernels of the family sm_90a, with the schedules that its table chooses, as the assembler sees them: nothing spills,
+// no product is serialised, and a block needs what the dispatcher computed.
 #include "tilewright/Target/GpuCodegen.h"
 #include "tilewright/runtime/Compiler.h"
 

@@ -69,7 +69,8 @@ Sight sight(const Mask &mask, int64_t firstRow, int64_t lastRow, int64_t keyBloc
 void expectExact(const Mask &mask, std::span<const int64_t> limits, int64_t blockM, int64_t blockN) {
   for (int64_t first = 0; first < mask.seqlenQ; first += blockM) {
     const int64_t last = std::min(first + blockM, mask.seqlenQ);
-    const KeyBlockRanges<int64_t> ranges = rowBlockRanges(std::vector<int64_t>(limits.size(), 0), limits, first, blockM, blockN);
+    const std::vector<int64_t> starts(limits.size(), 0);
+    const KeyBlockRanges<int64_t> ranges = rowBlockRanges(starts, limits, first, blockM, blockN);
     ASSERT_TRUE(ranges.begin <= ranges.fullBegin && ranges.fullBegin <= ranges.fullEnd && ranges.fullEnd <= ranges.end);
     ASSERT_LE(ranges.end, kernels::ceilDiv(mask.seqlenK, blockN));
     for (int64_t block = 0; block < kernels::ceilDiv(mask.seqlenK, blockN); ++block) {

@@ -8,12 +8,12 @@ def AttnExpand : Pass<"attn-expand", "::mlir::ModuleOp"> {
   let summary = "Turn attn operations into tile programs";
   let description = [{
     Replaces each function that holds an `attn` operation by the tile program that computes it: the function's
-    `!attn.tensor` arguments become a pointer and one stride a dimension, its body the program that
-    `kernels/` builds for the operation, with the score stages that its attributes ask for, in the order of the contract.
-    The function must carry `tile.schedule`: tile shapes follow from it. Its `tile.target` is for later passes.
+    `!attn.tensor` arguments become a pointer and one stride a dimension, its body the program that `kernels/` builds
+    for the operation, with the score stages that its attributes ask for, in the order of the contract. The function
+    must carry `tile.schedule`: tile shapes follow from it. Its `tile.target` is for later passes.
 
-    First pass of every pipeline. Afterwards no `attn` operation or type is left. Changes no rounding by itself: it fixes
-    the order of float32 operations that all later passes keep.
+    First pass of every pipeline. Afterwards no `attn` operation or type is left. Changes no rounding by itself: it
+    fixes the order of float32 operations that all later passes keep.
 
     Example:
     ```mlir
@@ -65,11 +65,11 @@ def ConvertTileToNVVM : Pass<"convert-tile-to-nvvm", "::mlir::ModuleOp"> {
     The function becomes an `llvm.func` with `nvvm.kernel`; one program is one block. Runs after `tile-stage-loads`.
     Afterwards no `tile` operation and no tensor is left.
 
-    Before anything is lowered the whole program is checked, and what a GPU has no code for is refused on its operation:
-    float32 or float64 products, tiles of other elements than f32, i32 and i1 (16-bit floats only as operands of
-    products and in stores), rows that the warps do not share equally, depths that are no multiple of 16, scalars wider than 64
-    bits or of f64, views and buffers that are carried or chosen, unknown operations, and buffers that together exceed
-    the shared memory of the target's SM.
+    Before anything is lowered the whole program is checked, and what a GPU has no code for is refused on its
+    operation: float32 or float64 products, tiles of other elements than f32, i32 and i1 (16-bit floats only as
+    operands of products and in stores), rows that the warps do not share equally, depths that are no multiple of 16,
+    scalars wider than 64 bits or of f64, views and buffers that are carried or chosen, unknown operations, and buffers
+    that together exceed the shared memory of the target's SM.
 
     Numerical effect: products accumulate in the order of the matrix instructions; exp2 and log2 are the hardware's
     approximations (ex2.approx, lg2.approx, flushing subnormals).

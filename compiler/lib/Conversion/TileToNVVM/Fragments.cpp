@@ -335,9 +335,10 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
   return success();
 }
 
-/// A matrix that joins the scores: each thread reads its own elements, pairs of neighbours as one where rows are aligned
-/// to pairs. Indices past a bound are moved to the last one inside: a read that no branch guards, whose value nobody
-/// uses. Four lanes read 8 columns of a row and the next group the 8 behind them, so lines are read in full, from L1.
+/// A matrix that joins the scores: each thread reads its own elements, pairs of neighbours as one where rows are
+/// aligned to pairs. Indices past a bound are moved to the last one inside: a read that no branch guards, whose value
+/// nobody uses. Four lanes read 8 columns of a row and the next group the 8 behind them, so lines are read in full,
+/// from L1.
 LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp view) {
   RankedTensorType type = tileTypeOf(op.getTile());
   tile::ViewType viewType = op.getView().getType();
@@ -362,8 +363,8 @@ LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp
     }
     Value end = arith::SubIOp::create(b, scalars.lookup(view.getSizes()[dim]), index(1));
     if (last == 2) {
-      // The pair that the last element is in, which is aligned like all pairs. Of an odd number of columns it reaches one
-      // past them: rows that long are not the tensor's own, which have pairs only where their length is even.
+      // The pair that the last element is in, which is aligned like all pairs. Of an odd number of columns it reaches
+      // one past them: rows that long are not the tensor's own, which have pairs only where their length is even.
       end = arith::AndIOp::create(b, end, index(-2));
     }
     return arith::MinSIOp::create(b, position, end);

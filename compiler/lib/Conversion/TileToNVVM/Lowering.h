@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Internal to convert-tile-to-nvvm: the state of lowering one kernel function. As on the CPU, the old function is walked
-// once and the new one emitted.
+// Internal to convert-tile-to-nvvm: the state of lowering one kernel function. As on the CPU, the old function is
+// walked once and the new one emitted.
 #ifndef TILEWRIGHT_CONVERSION_TILETONVVM_LOWERING_H
 #define TILEWRIGHT_CONVERSION_TILETONVVM_LOWERING_H
 
@@ -20,8 +20,9 @@
 namespace tilewright::tile2nvvm {
 
 /// A tile's elements that one thread holds. Of a rank-2 tile: for each slab, for each group of 8 columns, the four
-/// elements (row l/4, row l/4, row l/4 + 8, row l/4 + 8) by (column 2(l%4), +1, 2(l%4), +1). Of a rank-1 tile over rows:
-/// for each slab, rows l/4 and l/4 + 8. A tile of 16-bit floats is packed: one i32 holds the two columns of a row.
+/// elements (row l/4, row l/4, row l/4 + 8, row l/4 + 8) by (column 2(l%4), +1, 2(l%4), +1). Of a rank-1 tile over
+/// rows: for each slab, rows l/4 and l/4 + 8. A tile of 16-bit floats is packed: one i32 holds the two columns of a
+/// row.
 struct Fragment {
   llvm::SmallVector<mlir::Value> elements;
   bool packed = false;
@@ -29,11 +30,11 @@ struct Fragment {
 
 /// A buffer in shared memory, or a ring of them.
 ///
-/// Swizzle: let 2^t, at most 8, be the largest power of two that divides the 16-byte units of a row. Unit x of row r lies
-/// at unit x ^ f(r) of that row, with f(r) = (r mod 8) / 2^(3 - t). ldmatrix reads one unit of eight consecutive rows at
-/// once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all. Of
-/// elements of 4 bytes half a warp reads pairs of units of four consecutive rows at once: f(r) is
-/// 2 ((r mod 4) / 2^(3 - t)).
+/// Swizzle: let 2^t, at most 8, be the largest power of two that divides the 16-byte units of a row. Unit x of row r
+/// lies at unit x ^ f(r) of that row, with f(r) = (r mod 8) / 2^(3 - t). ldmatrix reads one unit of eight consecutive
+/// rows at once: unswizzled they would lie in only 2^(3 - t) of the eight groups of banks, and f spreads them over all.
+/// Of elements of 4 bytes half a warp reads pairs of units of four consecutive rows at once: f(r) is 2 ((r mod 4) /
+/// 2^(3 - t)).
 struct SharedBuffer {
   int64_t offset = 0;
   int64_t rows = 0, cols = 0;

@@ -9,9 +9,9 @@ using namespace mlir;
 using namespace tilewright;
 using namespace tilewright::tile2nvvm;
 
-/// One Philox call serves rows i, i + 8 by columns j, j + 8, j + 16, j + 24, all of one thread. The tile's first row and
-/// column are multiples of 16, as positions of blocks are. Of 16 columns that are the first or second half of their 32,
-/// which is known when the kernel runs, half of each word is used.
+/// One Philox call serves rows i, i + 8 by columns j, j + 8, j + 16, j + 24, all of one thread. The tile's first row
+/// and column are multiples of 16, as positions of blocks are. Of 16 columns that are the first or second half of their
+/// 32, which is known when the kernel runs, half of each word is used.
 LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   auto type = cast<RankedTensorType>(op.getType());
   const int64_t cols = type.getDimSize(1);
@@ -131,5 +131,6 @@ void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
     Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none);
     all = all ? Value(arith::AndIOp::create(b, all, set)) : set;
   }
-  scalars.map(op.getAll(), NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), all, NVVM::VoteSyncKind::all).getResult());
+  Value vote = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), all, NVVM::VoteSyncKind::all);
+  scalars.map(op.getAll(), vote);
 }

@@ -343,7 +343,8 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
     left.unit = arith::MulIOp::create(b, high, i32(16));
   }
   if (op.getTransB()) {
-    // Stored as columns of the product's B: matrices (n 0-7, k 0-7), (n 0-7, k 8-15), (n 8-15, k 0-7), (n 8-15, k 8-15).
+    // Stored as columns of the product's B: matrices (n 0-7, k 0-7), (n 0-7, k 8-15), (n 8-15, k 0-7), (n 8-15, k
+    // 8-15).
     right.row = arith::AddIOp::create(b, arith::AndIOp::create(b, lane, i32(7)),
                                       arith::MulIOp::create(b, high, i32(8)));
     Value k = arith::AndIOp::create(b, arith::ShRUIOp::create(b, lane, i32(3)), i32(1));

@@ -183,7 +183,8 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
     for (Type type : op->getOperandTypes()) {
       auto tile = dyn_cast<RankedTensorType>(type);
       if (tile && isHalf(tile.getElementType())) {
-        return op->emitOpError("expected 16-bit floats to be read by products, stores and arith.extf only, got ") << tile;
+        return op->emitOpError("expected 16-bit floats to be read by products, stores and arith.extf only, got ")
+               << tile;
       }
     }
   }

@@ -228,8 +228,8 @@ static Value tailMask(ImplicitLocOpBuilder &b, int64_t lanes, int64_t valid) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<bool>(bits)));
 }
 
-/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then, and
-/// always then: a row costs far more than its byte.
+/// Whether a row that is `inside` (null: known to be) is one that the load's `where` chooses. It is asked only then,
+/// and always then: a row costs far more than its byte.
 Value FunctionLowering::chosen(tile::LoadOp op, Value rowIndex, Value inside) {
   auto view = op.getWhere().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type();

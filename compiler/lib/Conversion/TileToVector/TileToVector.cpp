@@ -213,8 +213,8 @@ LogicalResult FunctionLowering::lowerLoadScalar(tile::LoadScalarOp op) {
   return success();
 }
 
-/// A loop-carried tile has one home for the whole loop: the initial value's memory if that dies here, else a copy of it.
-/// The body's result is computed in place where it can be, and copied home where it was not.
+/// A loop-carried tile has one home for the whole loop: the initial value's memory if that dies here, else a copy of
+/// it. The body's result is computed in place where it can be, and copied home where it was not.
 LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
   SmallVector<Value> carried;
   SmallVector<Buffer> homes;

@@ -26,14 +26,15 @@ template <typename Int> Int causalLimit(Int row, Int offset, Int seqlenK) {
   return maxOf(minOf(row + offset + 1, seqlenK), seqlenK - seqlenK);
 }
 
-/// First visible key column of query row i under a window whose left edge is `offset` from the row, within [0, seqlen_k].
+/// First visible key column of query row i under a window whose left edge is `offset` from the row, within [0,
+/// seqlen_k].
 template <typename Int> Int windowStart(Int row, Int offset, Int seqlenK) {
   return maxOf(minOf(row + offset, seqlenK), seqlenK - seqlenK);
 }
 
 /// First hidden key column under a GLM mask (semantics A4): the causal limit, raised to `end`, the break point or the
-/// largest end of the pairs that hold row i. `end` may be any value: one past seqlen_k is clamped, and one below 0 is below
-/// every causal limit.
+/// largest end of the pairs that hold row i. `end` may be any value: one past seqlen_k is clamped, and one below 0 is
+/// below every causal limit.
 template <typename Int> Int glmLimit(Int causal, Int end, Int seqlenK) {
   return maxOf(causal, minOf(end, seqlenK));
 }

@@ -53,7 +53,8 @@ constexpr PhiloxWords dropoutWords(PhiloxKey key, uint64_t offset, uint32_t head
   return philox4x32({rowGroup, columnGroup, head, static_cast<uint32_t>(offset)}, key);
 }
 
-/// An entry's 16 bits: of word number 2 * (row's half) + (column's half) the upper ones for part 0, the lower for part 1.
+/// An entry's 16 bits: of word number 2 * (row's half) + (column's half) the upper ones for part 0, the lower for part
+/// 1.
 constexpr uint32_t dropoutBits(PhiloxKey key, uint64_t offset, uint32_t head, int64_t row, int64_t column) {
   const PhiloxWords words = dropoutWords(key, offset, head, dropoutRowGroup(row), dropoutColumnGroup(column));
   const uint32_t word = words[2 * dropoutHalf(row) + dropoutHalf(column)];

@@ -82,11 +82,12 @@ public:
   mlir::Value exp2(mlir::Value source) { return tile::Exp2Op::create(*this, source.getType(), source); }
   mlir::Value log2(mlir::Value source) { return tile::Log2Op::create(*this, source.getType(), source); }
 
-  /// The view of `arg` in which `fixed` leading-order coordinates are set: dimension dims[0] (and dims[1]) of the tensor
-  /// become the view's, `coordinates` (dimension, index) pairs fix the others.
+  /// The view of `arg` in which `fixed` leading-order coordinates are set: dimension dims[0] (and dims[1]) of the
+  /// tensor become the view's, `coordinates` (dimension, index) pairs fix the others.
   mlir::Value view(const TensorArg &arg, llvm::ArrayRef<unsigned> dims, mlir::ValueRange sizes,
                    llvm::ArrayRef<std::pair<unsigned, mlir::Value>> coordinates);
-  /// With `where`, a rank-1 view of i8, rows whose element is 0 are 0; there may be such only where `when` (i1) is true.
+  /// With `where`, a rank-1 view of i8, rows whose element is 0 are 0; there may be such only where `when` (i1) is
+  /// true.
   mlir::Value load(mlir::Value view, mlir::ValueRange indices, llvm::ArrayRef<bool> bounds,
                    llvm::ArrayRef<int64_t> shape, mlir::Value where = {}, mlir::Value when = {});
   /// As load, but elements past a bound may have any value.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The tile programs: what `attn-expand` replaces an attn operation by. Each takes the kernel's arguments as values at the
-// builder's insertion point and emits the body of one program.
+// The tile programs: what `attn-expand` replaces an attn operation by. Each takes the kernel's arguments as values at
+// the builder's insertion point and emits the body of one program.
 #ifndef TILEWRIGHT_KERNELS_PROGRAMS_H
 #define TILEWRIGHT_KERNELS_PROGRAMS_H
 

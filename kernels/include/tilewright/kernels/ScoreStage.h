@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Score stages: each feature's contribution to the score tile, one file and one class a feature (kernels/stages/). Every
-// tile program walks the same list, in the order of the contract (semantics A1): scale first, masks last.
+// Score stages: each feature's contribution to the score tile, one file and one class a feature (kernels/stages/).
+// Every tile program walks the same list, in the order of the contract (semantics A1): scale first, masks last.
 //
 // A stage never assumes what the rows of a score tile are. It sees the scores and two index tiles of the same shape,
 // and what belongs to a query is a rank-1 tile that the context broadcasts along the right axis.
@@ -80,8 +80,8 @@ public:
 };
 
 /// A stage whose mask is, for each row, an interval of key columns: up to limit(row), and from 0 or, with a window, its
-/// left edge; cut to the row's bounds, if there are any. There is exactly one in a program. Neither end decreases with the
-/// row, so the extremes over a row block are those of its first and last row.
+/// left edge; cut to the row's bounds, if there are any. There is exactly one in a program. Neither end decreases with
+/// the row, so the extremes over a row block are those of its first and last row.
 class IntervalMask : public ScoreStage {
 public:
   /// First hidden key column of one row (an index inside the sequence), as an index.

@@ -18,8 +18,8 @@ struct ScoreTensor {
   TwDType dtype = TW_FLOAT32;
   std::array<int64_t, 4> strides{}; ///< elements; 0 where the dimension is broadcast
   /// To what every row along seqlen_k is aligned: bytes, at least the element's own, if its innermost stride is 1. One
-  /// row for all queries, if its length is odd, counts as aligned to its elements only: it is read in pairs, of which none
-  /// may reach past it. (Rows of matrices are copied, by cp.async, which can end anywhere.)
+  /// row for all queries, if its length is odd, counts as aligned to its elements only: it is read in pairs, of which
+  /// none may reach past it. (Rows of matrices are copied, by cp.async, which can end anywhere.)
   attn::AlignClass align = attn::AlignClass::Bytes2;
 };
 

@@ -3,9 +3,9 @@
 // What exit() and fork() of the host process may not break.
 //
 // exit(): LLVM's static destructors must not run under a thread that compiles. Compiling and loading happen inside a
-// CompileScope; an atexit handler, registered by the first scope, stops new ones and waits, at most ten seconds, for the
-// running ones. Objects with static storage that a compile itself makes would be destroyed before that handler runs:
-// they are never destroyed (runtime/lib/jit/StaticLifetime.cpp).
+// CompileScope; an atexit handler, registered by the first scope, stops new ones and waits, at most ten seconds, for
+// the running ones. Objects with static storage that a compile itself makes would be destroyed before that handler
+// runs: they are never destroyed (runtime/lib/jit/StaticLifetime.cpp).
 //
 // fork(): the child has the forking thread only. A lock that another thread holds, inside the engine or inside LLVM,
 // would stay locked in the child forever. So fork() waits (bounded as above) until no CompileScope is open, and holds

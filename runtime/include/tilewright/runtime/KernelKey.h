@@ -36,7 +36,8 @@ std::optional<uint16_t> smOf(int major, int minor);
 /// The SM whose instructions the family sm_90a is named after: no other GPU runs its code.
 inline constexpr uint16_t kSm90aSm = 90;
 
-/// What a user may ask kernels to be made for: KernelKey::sm, and whether those that the family sm_90a serves are of it.
+/// What a user may ask kernels to be made for: KernelKey::sm, and whether those that the family sm_90a serves are of
+/// it.
 struct GpuTargetChoice {
   uint16_t sm = 0;
   bool sm90a = false;
@@ -71,8 +72,9 @@ struct KernelKey {
   uint16_t headDim = 0;  ///< 1..256
   uint16_t headDimV = 0; ///< 1..256
   bool evenM = false;    ///< seqlen_q is a multiple of schedule.blockM
-  bool evenN = false;    ///< seqlen_k is a multiple of schedule.blockN; false for every mask but none, and with a window, row
-                         ///< bounds or lengths of entries' own, where the mask's own limit already ends the last block and the code is the same
+  bool evenN = false;    ///< seqlen_k is a multiple of schedule.blockN; false for every mask but none, and with a
+                         ///< window, row bounds or lengths of entries' own, where the mask's own limit already ends
+                         ///< the last block and the code is the same
   bool evenD = false;    ///< both head dims are multiples of the target's vector lanes, or of 16 on a GPU
                          ///< (follows from them)
   attn::ScoreOperand bias = attn::ScoreOperand::None;     ///< no bool kind; of float32 q, no _f32 kind either
@@ -93,8 +95,8 @@ struct KernelKey {
   bool probs = false;
   std::array<attn::AlignClass, 4> align{}; ///< q, k, v, out. On a CPU: the element's size, or strided.
                                              ///< On a GPU what every row is aligned to: 2, 4, 8 or 16, or strided
-  kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits and row_bounds only blockM, and warps, count: the
-                              ///< rest is what a default Schedule has
+  kernels::Schedule schedule; ///< of a GPU exactly if sm is not 0. Of row_limits and row_bounds only blockM, and
+                              ///< warps, count: the rest is what a default Schedule has
 
   bool operator==(const KernelKey &) const = default;
   kernels::ForwardFeatures features() const {

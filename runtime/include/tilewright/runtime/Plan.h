@@ -46,16 +46,16 @@ struct PlanOptions {
   std::optional<kernels::Schedule> schedule;
   /// KernelKey::sm of CUDA problems; not read for others. Of an engine's options: 0 is each device's own.
   uint16_t sm = 0;
-  /// Kernels are of the sm_90a family where it serves the problem; sm is then 90. Of an engine's options with sm 0: each
-  /// device's own, as sm.
+  /// Kernels are of the sm_90a family where it serves the problem; sm is then 90. Of an engine's options with sm 0:
+  /// each device's own, as sm.
   bool sm90a = false;
 };
 
 /// Programs of a CUDA launch: the x extent of a grid.
 inline constexpr int64_t kMaxCudaPrograms = 0x7fffffff;
 
-/// Keys from the first on that some row sees by the causal limit alone; all without a mask. A GLM mask's limits may show
-/// more.
+/// Keys from the first on that some row sees by the causal limit alone; all without a mask. A GLM mask's limits may
+/// show more.
 int64_t visibleKeys(const AttentionProblem &problem);
 
 /// The schedule of the problem's forward kernel.

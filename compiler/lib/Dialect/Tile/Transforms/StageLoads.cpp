@@ -152,8 +152,9 @@ private:
     replaceByBuffer(load, buffer);
   }
 
-  /// A store of a whole tile after the loops may use a buffer that was read before them: nobody needs it any more once all
-  /// threads have come here, and no copy still writes it once all have arrived (a loop without iterations awaits none).
+  /// A store of a whole tile after the loops may use a buffer that was read before them: nobody needs it any more once
+  /// all threads have come here, and no copy still writes it once all have arrived (a loop without iterations awaits
+  /// none).
   void stageStores(Block &block) {
     for (auto store : block.getOps<StoreOp>()) {
       auto tile = cast<RankedTensorType>(store.getTile().getType());

@@ -10,10 +10,10 @@ def Attn_Dialect : Dialect {
   let name = "attn";
   let summary = "What attention is wanted";
   let description = [{
-    The `attn` dialect says *what* a kernel computes: which mask, which element types, which head dims, which lengths are
-    known to be multiples of a block. It says nothing of how: no tiles, no loops, no threads. A kernel is one
-    `func.func` with one `attn` operation in it; the function's arguments are the kernel's arguments, tensors among them
-    as `!attn.tensor`. The pass `attn-expand` turns that operation into a tile program.
+    The `attn` dialect says *what* a kernel computes: which mask, which element types, which head dims, which lengths
+    are known to be multiples of a block. It says nothing of how: no tiles, no loops, no threads. A kernel is one
+    `func.func` with one `attn` operation in it; the function's arguments are the kernel's arguments, tensors among
+    them as `!attn.tensor`. The pass `attn-expand` turns that operation into a tile program.
   }];
   let cppNamespace = "::tilewright::attn";
   let useDefaultTypePrinterParser = 1;

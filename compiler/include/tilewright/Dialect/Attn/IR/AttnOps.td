@@ -41,19 +41,19 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     columns that the padding hides count as 0, whatever they are; `row_bounds[b, 2, i]` says how many there are between
     real ones.
 
-    With `cu_seqlens` or `used` batch entries have lengths of their own. With `cu_seqlens`, entry `b` consists of the rows
-    `cu_seqlens_q[b]` to `cu_seqlens_q[b + 1]` of q, out and lse, and of such rows of k and v, and seqlen_q and seqlen_k
-    are no entry's lengths but at least the longest; every other tensor is indexed by position inside the sequence. With
-    `used`, only so many keys of it count. Where `bottom_right` is 1, the entry's seqlen_k - seqlen_q is added to the
-    offsets (causal, position, window).
+    With `cu_seqlens` or `used` batch entries have lengths of their own. With `cu_seqlens`, entry `b` consists of the
+    rows `cu_seqlens_q[b]` to `cu_seqlens_q[b + 1]` of q, out and lse, and of such rows of k and v, and seqlen_q and
+    seqlen_k are no entry's lengths but at least the longest; every other tensor is indexed by position inside the
+    sequence. With `used`, only so many keys of it count. Where `bottom_right` is 1, the entry's seqlen_k - seqlen_q is
+    added to the offsets (causal, position, window).
 
     `dropout` removes the entries that Philox.h says, by seed and offset (the first two of its four numbers) or, if the
     third is not 0, by the two numbers in the state; an entry stays if its 16 bits are below the threshold, the fourth,
     and is multiplied by the number after them.
 
-    With `c` the value of `softcap`, softcap(x) = c * tanh(x / c); without the operand, x. A tensor that is not given adds
-    nothing. `bias` and `attn_mask` have the extents (batch, heads, seqlen_q, seqlen_k) with any strides, 0 too; of kind
-    `vector` their third stride is taken as 0. An `attn_mask` of bools hides where it is false.
+    With `c` the value of `softcap`, softcap(x) = c * tanh(x / c); without the operand, x. A tensor that is not given
+    adds nothing. `bias` and `attn_mask` have the extents (batch, heads, seqlen_q, seqlen_k) with any strides, 0 too;
+    of kind `vector` their third stride is taken as 0. An `attn_mask` of bools hides where it is false.
 
     Preconditions: head dims are those of the tensors; lengths fit in 31 bits; `even_m` (`even_n`) may be given only if
     seqlen_q (seqlen_k) is a multiple of the schedule's block_m (block_n) in every launch.
@@ -71,7 +71,8 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     - `attn.forward-C8`: `row_bounds` is rank 3, i32; `key_padding` rank 2, i8, and comes with row bounds.
     - `attn.forward-C9`: cu_seqlens are given both or not at all; they and `used` are rank 1, i32, and come with
       bottom_right; then neither even_m (with cu_seqlens) nor even_n is given.
-    - `attn.forward-C10`: the state is rank 1, i64, and comes with the numbers of dropout; `probs` is rank 4, of q's type.
+    - `attn.forward-C10`: the state is rank 1, i64, and comes with the numbers of dropout; `probs` is rank 4, of
+      q's type.
 
     Example:
     ```mlir
@@ -159,13 +160,13 @@ def Attn_RowBoundsOp : Attn_Op<"row_bounds", [AttrSizedOperandSegments]> {
         bounds[b, 0, i], bounds[b, 1, i] = the keys of the document that p is in,
                                            cut to [first, last + 1) of the keys where key_padding[b] is not 0
 
-    Documents are the runs of equal numbers in `documents[b]`, which do not decrease but for -1, the padding at the end.
-    With key_padding bounds[b, 2, i] is how many keys between those two ends it hides.
-    A row whose position is outside of [0, seqlen_k), or is padding, gets an empty interval. Neither bound decreases with
-    `i`, which is what block ranges rest on. Without `documents` every row starts from [0, seqlen_k).
+    Documents are the runs of equal numbers in `documents[b]`, which do not decrease but for -1, the padding at the
+    end. With key_padding bounds[b, 2, i] is how many keys between those two ends it hides. A row whose position is
+    outside of [0, seqlen_k), or is padding, gets an empty interval. Neither bound decreases with `i`, which is what
+    block ranges rest on. Without `documents` every row starts from [0, seqlen_k).
 
-    With cu_seqlens or used, as for `attn.forward`, the lengths and the offset are those of the batch entry, and the table
-    keeps seqlen_q rows an entry.
+    With cu_seqlens or used, as for `attn.forward`, the lengths and the offset are those of the batch entry, and the
+    table keeps seqlen_q rows an entry.
 
     Constraints
     - `attn.row_bounds-C1`: bounds is rank 3, i32; documents rank 2, i32; key_padding rank 2, i8; one of the last two is

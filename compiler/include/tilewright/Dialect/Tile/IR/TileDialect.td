@@ -114,10 +114,10 @@ def Tile_CpuTargetAttr : Tile_Attr<"CpuTarget", "cpu"> {
 def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
   let summary = "block sizes and warps of a tile program on a GPU";
   let description = [{
-    `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of `warps`
-    warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of `stages` buffers
-    each. In the family `sm_90a` these are the consumers' warps, four for each 64 rows, and four more produce. On a
-    function it is the attribute `tile.schedule`.
+    `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of
+    `warps` warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of
+    `stages` buffers each. In the family `sm_90a` these are the consumers' warps, four for each 64 rows, and four more
+    produce. On a function it is the attribute `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2>`
   }];

@@ -59,8 +59,8 @@ def Tile_ProgramOp : Tile_Op<"program", [Pure]> {
 def Tile_ViewOp : Tile_Op<"view", [Pure, AttrSizedOperandSegments]> {
   let summary = "a rank-1 or rank-2 view of global memory";
   let description = [{
-    Element (i, j) of the view is at `base[offset + i * strides[0] + j * strides[1]]`; offsets and strides count elements
-    and are 64 bits wide. Sizes bound the accesses that ask for bounds.
+    Element (i, j) of the view is at `base[offset + i * strides[0] + j * strides[1]]`; offsets and strides count
+    elements and are 64 bits wide. Sizes bound the accesses that ask for bounds.
 
     Constraints
     - `tile.view-C1`: as many sizes and strides as the view has dimensions.
@@ -372,7 +372,8 @@ def Tile_Exp2Op : Tile_UnaryOp<"exp2"> {
   let summary = "2 to the power of each element";
   let description = [{
     exp2(-inf) is 0, exp2(+inf) is +inf, NaN stays NaN; results below the smallest normal number may be 0, and results
-    from 2^127.5 on may be +inf. Relative error at most 2^-22 otherwise. Example: `%p = tile.exp2 %x : tensor<64x32xf32>`
+    from 2^127.5 on may be +inf. Relative error at most 2^-22 otherwise. Example: `%p = tile.exp2 %x :
+    tensor<64x32xf32>`
   }];
 }
 
@@ -422,7 +423,8 @@ def Tile_AsyncLoadOp : Tile_Op<"async_load", [MemoryEffects<[MemRead, MemWrite]>
 
     Example:
     ```mlir
-    tile.async_load %v[%row, %zero] bounds [true, false] to %k : !tile.view<2 x bf16, unit>, !tile.shared<64 x 128 x bf16>
+    tile.async_load %v[%row, %zero] bounds [true, false] to %k : !tile.view<2 x bf16, unit>, !tile.shared<64 x 128 x
+    bf16>
     ```
   }];
   let arguments = (ins Tile_ViewType:$view, Variadic<Index>:$indices, DenseBoolArrayAttr:$bounds,
@@ -452,14 +454,15 @@ def Tile_LoadSharedOp : Tile_Op<"load_shared", [MemoryEffects<[MemRead]>]> {
 def Tile_ClearRowsOp : Tile_Op<"clear_rows", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "set rows of a buffer to 0";
   let description = [{
-    Where `when` is true, rows of the buffer whose element of the view, which counts from `index`, is 0 become 0, and all
-    threads see that afterwards; rows before the view's first element and past its last stay as they are. The buffer
-    holds what was copied, and no copy writes to it.
+    Where `when` is true, rows of the buffer whose element of the view, which counts from `index`, is 0 become 0, and
+    all threads see that afterwards; rows before the view's first element and past its last stay as they are. The
+    buffer holds what was copied, and no copy writes to it.
 
     Constraints
     - `tile.clear_rows-C1`: the view has rank 1 and elements of i8; the buffer is one, not a ring.
 
-    Example: `tile.clear_rows %buffer where %v[%row] when %holes : !tile.shared<64 x 128 x bf16>, !tile.view<1 x i8, unit>`
+    Example: `tile.clear_rows %buffer where %v[%row] when %holes : !tile.shared<64 x 128 x bf16>, !tile.view<1 x i8,
+    unit>`
   }];
   let arguments = (ins Tile_SharedType:$buffer, Arg<Tile_ViewType, "", [MemRead]>:$view, Index:$index, I1:$when);
   let assemblyFormat = [{

@@ -34,7 +34,8 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
     products, transposes, loops, scalars, and tile constants that start a loop or an accumulator.
 
     Runs after `tile-apply-schedule` and before `convert-tile-to-vector`. Afterwards every operation on tiles is inside
-    a `tile.fused`, or is `tile.dot`, `tile.transpose`, `scf.for` or such a constant. Bit-preserving: only the place of operations changes.
+    a `tile.fused`, or is `tile.dot`, `tile.transpose`, `scf.for` or such a constant. Bit-preserving: only the place of
+    operations changes.
   }];
   let dependentDialects = ["::tilewright::tile::TileDialect"];
   let statistics = [Statistic<"numGroups", "groups", "Number of groups made">];
@@ -43,11 +44,12 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
 def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
   let summary = "Stage the operands of products, and what joins scores, in shared memory ahead of their use (GPU)";
   let description = [{
-    Every `tile.load` that feeds a product becomes an asynchronous copy into shared memory. Ahead of the loops, the copy
-    is awaited where it is. In block loops, copies run while the previous step computes: the first load of the body (a
-    block of keys) is started one iteration ahead, each later one (a block of values) at the start of its own iteration.
-    Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the last iteration of
-    one starts the first copy of the next. Bounds of a chain's copies are those of its strictest loop.
+    Every `tile.load` that feeds a product becomes an asynchronous copy into shared memory. Ahead of the loops, the
+    copy is awaited where it is. In block loops, copies run while the previous step computes: the first load of the
+    body (a block of keys) is started one iteration ahead, each later one (a block of values) at the start of its own
+    iteration. Loops that follow one another on the same range (full blocks, then partial ones) form one chain: the
+    last iteration of one starts the first copy of the next. Bounds of a chain's copies are those of its strictest
+    loop.
 
     A load of a float matrix in a block loop that leaves elements past its bounds open (a bias or a mask that joins the
     scores) is copied like a block of values, and `tile.load_shared` reads it where the load stood, if it comes after
