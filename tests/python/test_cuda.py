@@ -306,9 +306,16 @@ def test_alignments(pad):
     assert f"align=q:a{2 * pad},k:a{2 * pad},v:a{2 * pad},out:a16" in key
 
 
+def family_of_all() -> Engine:
+    """An engine with the kernels that every GPU has: those for Hopper alone serve some layouts, with other roundings."""
+    major, minor = torch.cuda.get_device_capability()
+    return Engine(cuda_target=f"sm_{major}{minor}") if (major, minor) == (9, 0) else Engine()
+
+
 def test_layouts():
     q, k, v = problem(21, sq=100, sk=100, heads=3)
-    expected = run(q, k, v, causal=True)
+    engine = family_of_all()
+    expected = run(q, k, v, causal=True, engine=engine)
     packed = torch.stack((q, k, v), 2)
     interleaved = torch.stack((q, k, v), 4).movedim(4, 3)
     views = {
@@ -319,8 +326,9 @@ def test_layouts():
         "every other element": [x.repeat_interleave(2, -1)[..., ::2] for x in (q, k, v)],
     }
     for name, tensors in views.items():
-        for ours, wanted in zip(run(*tensors, causal=True), expected):
+        for ours, wanted in zip(run(*tensors, causal=True, engine=engine), expected):
             assert same_bits(ours, wanted), name
+        check(*run(*tensors, causal=True), q, k, v, causal=True, what=name)
 
 
 def test_broadcast_inputs():
@@ -332,14 +340,16 @@ def test_broadcast_inputs():
 @pytest.mark.parametrize("layout", ["bhsd", "strided"])
 def test_output_layouts(layout):
     q, k, v = problem(23, sq=100, sk=100)
-    expected = flash_attn_func(q, k, v)
+    engine = family_of_all()
+    expected = flash_attn_func(q, k, v, engine=engine)
     batch, sq, heads, dim = q.shape
     if layout == "bhsd":
         out = torch.empty(batch, heads, sq, dim, dtype=q.dtype, device=DEVICE).transpose(1, 2)
     else:
         out = torch.full((batch, sq, heads, 2 * dim), -77.0, dtype=q.dtype, device=DEVICE)[..., ::2]
-    assert flash_attn_func(q, k, v, out=out) is out
+    assert flash_attn_func(q, k, v, out=out, engine=engine) is out
     assert same_bits(out, expected)
+    check(flash_attn_func(q, k, v, out=out), None, q, k, v)
 
 
 def test_glm_masks_by_strides():
@@ -381,7 +391,7 @@ def test_work_is_queued_on_the_current_stream_without_waiting(mask):
     torch.cuda.synchronize()
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
-        torch.cuda._sleep(200_000_000)  # about 0.1 s
+        torch.cuda._sleep(1_000_000_000)  # about half a second, beside other tests' processes
         late.copy_(q)
         out, _ = run(late, k, v, **arguments)
         busy = not side.query()
@@ -453,7 +463,7 @@ def test_a_miss_during_capture_raises():
         except CacheMiss as caught:
             error = caught
         q.add_(0)  # a graph is not empty
-    assert error is not None and "forward target=sm_80" in str(error)
+    assert error is not None and "forward target=sm_" in str(error)
     assert engine.stats().compiles == 0
     guarded.assert_untouched()
 
@@ -546,11 +556,11 @@ def test_plan_block_map_and_info():
     arguments = mask_arguments("glm_packed", 2, 300, 300)
     plan = inspect.plan(q, k, v, True, arguments["glm"])
     assert [step["key"].split()[0] for step in plan["steps"]] == ["row_limits", "forward"]
-    assert plan["workspace_bytes"] == 2 * 300 * 4
+    assert plan["workspace_bytes"] == -(-2 * 300 * 4 // 64) * 64
     assert inspect.canonical_key(plan["steps"][1]["key"])[0] == plan["steps"][1]["key"]
     with pytest.raises(Unsupported, match="glm_mask: is on cuda:0, but a block map"):
         inspect.block_map(q, k, v, True, arguments["glm"])
     blocks = inspect.block_map(q, k, v, True, arguments["glm"].cpu())
-    assert f"qk:{blocks.block_m}x{blocks.block_n}:w" in plan["steps"][1]["key"]
+    assert f"qk:{blocks.block_m}x{blocks.block_n}:" in plan["steps"][1]["key"]
     devices = inspect.info()["devices"]["cuda"]["devices"]
     assert devices[0]["name"] == torch.cuda.get_device_name(0) and devices[0]["served"]
