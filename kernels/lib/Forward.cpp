@@ -69,6 +69,7 @@ private:
   Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking masking);
   /// The probabilities that products take: some dropped.
   Value dropped(Value probabilities, Value firstKey);
+  Value finiteReference(Value m);
   void makeViews();
   void store(const Softmax &state, Value empty, Value inverse);
   void storeProbs(const Softmax &state, Value inverse, Value queries);
@@ -233,6 +234,12 @@ Value Forward::dropped(Value probabilities, Value firstKey) {
   return b.select(dropout.keeps(context, firstKey), probabilities, b.fill(context.scoreShape(), 0.0f));
 }
 
+/// What scores are subtracted from: m, or 0 in rows that have seen nothing, whose m is -inf: -inf - -inf would be NaN.
+Value Forward::finiteReference(Value m) {
+  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
+  return b.select(unseen, b.fill({blockM}, 0.0f), m);
+}
+
 Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   SmallVector<int64_t, 2> shape = context.scoreShape();
   Value s = scores(queries, firstKey, masking);
@@ -240,9 +247,7 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
   // One operation a statement: in which order a call's arguments are evaluated, and so the order of operations in the
   // IR, is otherwise the host compiler's choice.
   Value m = b.maxKeepSecond(b.reduce(tile::ReduceKind::Max, s, context.keyAxis()), state.m);
-  // A row that has seen nothing has m = -inf, and -inf - -inf would be NaN.
-  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
-  Value safe = b.select(unseen, b.fill({blockM}, 0.0f), m);
+  Value safe = finiteReference(m);
   Value decrease = b.sub(state.m, safe);
   Value alpha = b.exp2(b.mul(decrease, b.splat(exponentFactor, {blockM})));
   Value rescaledSum = b.mul(state.l, alpha);
@@ -275,8 +280,7 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
   Value rise = b.mul(b.sub(top, state.m), factor);
   // Ordered: a row of NaN keeps its reference, and its weights are NaN all the same; so does one that has seen nothing.
   Value m = b.select(b.greaterF(rise, b.fill({blockM}, 8.0f)), top, state.m);
-  Value unseen = b.equalF(m, b.fill({blockM}, -kInf));
-  Value reference = b.select(unseen, b.fill({blockM}, 0.0f), m);
+  Value reference = finiteReference(m);
   // Exactly 1 where the reference stays.
   Value alpha = b.exp2(b.mul(b.sub(state.m, reference), factor));
   // Before the weights: their exponentials can then run beside the products that take them.
@@ -319,8 +323,7 @@ void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
     Value inside = b.lessI(context.queryRows(), context.perQuery(context.seqlenQ).value);
     inverse = b.select(inside, inverse, b.fill({blockM}, 0.0f));
   }
-  Value unseen = b.equalF(state.m, b.fill({blockM}, -kInf));
-  Value reference = b.select(unseen, b.fill({blockM}, 0.0f), state.m);
+  Value reference = finiteReference(state.m);
   Value blocks = ceilDiv({&b, p.seqlenK}, blockN).value;
   auto loop = scf::ForOp::create(b, zero, blocks, b.indexConstant(1));
   OpBuilder::InsertionGuard guard(b);
@@ -470,6 +473,23 @@ void Forward::build() {
 }
 
 } // namespace
+
+ForwardFeatures kernels::featuresOf(attn::ForwardOp op) {
+  ForwardFeatures features;
+  features.mask = op.getMask();
+  features.bias = op.getBiasKind();
+  features.attnMask = op.getMaskKind();
+  features.alibi = static_cast<bool>(op.getAlibi());
+  features.softcap = static_cast<bool>(op.getSoftcap());
+  features.windowLeft = static_cast<bool>(op.getWindowOffset());
+  features.rowBounds = static_cast<bool>(op.getRowBounds());
+  features.keyPadding = static_cast<bool>(op.getKeyPadding());
+  features.varlen = static_cast<bool>(op.getCuSeqlensQ());
+  features.seqUsedK = static_cast<bool>(op.getSeqUsedK());
+  features.dropout = static_cast<bool>(op.getRngState());
+  features.probs = static_cast<bool>(op.getProbs());
+  return features;
+}
 
 void kernels::buildForward(ProgramBuilder &builder, const ForwardProgram &program, const ProgramShape &shape) {
   Forward(builder, program, shape).build();

@@ -51,8 +51,7 @@ TensorMaps::TensorMaps(const DeviceInfo &device, const KernelKey &key, const Att
   if (!key.isSm90a()) {
     return;
   }
-  const bool limitsInMemory = problem.mask == attn::MaskKind::GlmBreak || problem.mask == attn::MaskKind::GlmPacked;
-  const int64_t keys = limitsInMemory ? problem.seqlenK : visibleKeys(problem);
+  const int64_t keys = visibleKeys(problem); // with a GLM mask all: others have no such key (Plan.cpp)
   const Tensor tensors[] = {
       {"q", pointers.q, problem.q, problem.batch, problem.seqlenQ, problem.heads, problem.headDim, key.schedule.blockM},
       {"k", pointers.k, problem.k, problem.batch, keys, problem.headsK, problem.headDim, key.schedule.blockN},

@@ -216,6 +216,7 @@ void checkAllData(const TwForwardArgs &args) {
 AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpose, ForwardPointers *pointers) {
   const bool reference = purpose == Purpose::Reference;
   const bool needsData = purpose == Purpose::Run || reference || purpose == Purpose::CudaReference;
+  const bool blockMap = purpose == Purpose::BlockMap;
   checkStructSize(args, "TwForwardArgs");
   checkScalars(args);
   const bool features = usesFeatures(args);
@@ -237,7 +238,7 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   }
   checkDevices(args, purpose);
   if (features) {
-    checkFeatureDevices(args, purpose == Purpose::BlockMap);
+    checkFeatureDevices(args, blockMap);
   }
   if (!supportsMask(problem.mask, args.q.device)) {
     throw Error(TW_UNSUPPORTED,
@@ -247,15 +248,11 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
   }
   if (needsData) {
     checkAllData(args);
-    if (features) {
-      checkFeatureData(args);
-      checkVarlenValues(args, sizes);
-    }
   }
   // A block map reads what blocks depend on.
-  const bool readsMasks = needsData || purpose == Purpose::BlockMap;
-  if (features && purpose == Purpose::BlockMap) {
-    checkBlockData(args);
+  const bool readsMasks = needsData || blockMap;
+  if (features && readsMasks) {
+    checkFeatureData(args, blockMap);
     checkVarlenValues(args, sizes);
   }
   const KeyLengths lengths(args, sizes, readsMasks);
@@ -308,14 +305,13 @@ AttentionProblem runtime::checkForward(const TwForwardArgs &args, Purpose purpos
     }
   }
   if (pointers != nullptr) {
-    const bool glm = problem.mask == attn::MaskKind::GlmBreak || problem.mask == attn::MaskKind::GlmPacked;
     *pointers = {};
     pointers->q = args.q.data;
     pointers->k = args.k.data;
     pointers->v = args.v.data;
     pointers->out = args.out.data;
     pointers->lse = problem.writeLse ? args.lse.data : nullptr;
-    pointers->glm = glm ? static_cast<const int32_t *>(args.glm_mask.data) : nullptr;
+    pointers->glm = problem.glmMask() ? static_cast<const int32_t *>(args.glm_mask.data) : nullptr;
     if (features) {
       fillFeaturePointers(args, *pointers);
     }

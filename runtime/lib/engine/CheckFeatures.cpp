@@ -100,17 +100,9 @@ void checks::checkFeatureDevices(const TwForwardArgs &args, bool blockMap) {
   }
 }
 
-void checks::checkBlockData(const TwForwardArgs &args) {
+void checks::checkFeatureData(const TwForwardArgs &args, bool blockMap) {
   for (const NamedTensor &entry : kTensors) {
-    if (entry.makesBlocks && (args.*entry.tensor).rank != 0) {
-      checkData(entry.name, args.*entry.tensor);
-    }
-  }
-}
-
-void checks::checkFeatureData(const TwForwardArgs &args) {
-  for (const NamedTensor &entry : kTensors) {
-    if ((args.*entry.tensor).rank != 0) {
+    if ((args.*entry.tensor).rank != 0 && (!blockMap || entry.makesBlocks)) {
       checkData(entry.name, args.*entry.tensor);
     }
   }

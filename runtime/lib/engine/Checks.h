@@ -107,9 +107,8 @@ bool usesFeatures(const TwForwardArgs &args);
 void checkFeatureForms(const TwForwardArgs &args, const CallSizes &sizes, Purpose purpose);
 /// For a block map, which reads them, the tensors that blocks depend on are on the CPU; all others are where q is.
 void checkFeatureDevices(const TwForwardArgs &args, bool blockMap);
-void checkFeatureData(const TwForwardArgs &args);
-/// Of the tensors that blocks depend on.
-void checkBlockData(const TwForwardArgs &args);
+/// For a block map of those tensors only.
+void checkFeatureData(const TwForwardArgs &args, bool blockMap);
 void fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, AttentionProblem &problem);
 void fillFeaturePointers(const TwForwardArgs &args, ForwardPointers &pointers);
 /// TW_UNSUPPORTED for the first feature that kernels of the device do not serve.

@@ -219,8 +219,7 @@ void Engine::forward(const TwForwardArgs &args) {
     return forwardCuda(problem, pointers, args.stream);
   }
   Plan plan = makePlan(problem, options_.plan);
-  std::array<const LoadedKernel *, 3> kernels{};
-  static_assert(std::tuple_size_v<decltype(kernels)> == std::tuple_size_v<decltype(plan.steps)>);
+  std::array<const LoadedKernel *, std::tuple_size_v<decltype(plan.steps)>> kernels{};
   for (size_t i = 0; i < plan.stepCount; ++i) {
     kernels[i] = &obtain(plan.steps[i].key);
   }

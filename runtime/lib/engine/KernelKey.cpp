@@ -392,6 +392,22 @@ std::string runtime::gpuTargetNames() {
   return names + std::string(kPtxName);
 }
 
+void KernelKey::setFeatures(const kernels::ForwardFeatures &features) {
+  mask = features.mask;
+  bias = features.bias;
+  attnMask = features.attnMask;
+  alibi = features.alibi;
+  softcap = features.softcap;
+  windowLeft = features.windowLeft;
+  rowBounds = features.rowBounds;
+  documents = features.documents;
+  keyPadding = features.keyPadding;
+  varlen = features.varlen;
+  seqUsedK = features.seqUsedK;
+  dropout = features.dropout;
+  probs = features.probs;
+}
+
 void KernelKey::normalize() {
   const bool gpu = sm != 0;
   if (gpu) {

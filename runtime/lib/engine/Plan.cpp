@@ -48,14 +48,18 @@ attn::AlignClass alignClass(const AttentionProblem &problem, size_t tensor) {
                                           : attn::AlignClass::Bytes16;
 }
 
+/// Bytes of shared memory a score, of those biases and masks that are copied there.
+unsigned scoreBytes(const KernelKey &key) {
+  return kernels::sharedScoreBytes(key.bias, key.biasAlign) +
+         kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
+}
+
 /// The table's schedules fit; one that a caller chose may not. For PTX the GPU is not known here: loading checks.
 void checkSharedMemory(const KernelKey &key) {
   if (key.sm == 0 || key.sm == kPtxOnly) {
     return;
   }
-  const unsigned scoreBytes = kernels::sharedScoreBytes(key.bias, key.biasAlign) +
-                              kernels::sharedScoreBytes(key.attnMask, key.attnMaskAlign);
-  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytes);
+  const int64_t need = kernels::forwardSharedBytes(key.schedule, key.headDim, key.headDimV, scoreBytes(key));
   if (need > gpuSharedLimit(key.sm)) {
     throw Error(TW_UNSUPPORTED,
                 "schedule: " + kernels::toText(key.schedule) + " needs " + std::to_string(need) +
@@ -83,10 +87,6 @@ attn::ScoreOperand scoreOperand(const ScoreTensor &tensor) {
   default:
     return vector ? attn::ScoreOperand::Vector : attn::ScoreOperand::Matrix;
   }
-}
-
-unsigned sharedBytesOf(const ScoreTensor &tensor) {
-  return kernels::sharedScoreBytes(scoreOperand(tensor), tensor.align);
 }
 
 /// The forward kernel's key but for its schedule and what follows from that.
@@ -148,8 +148,7 @@ std::optional<kernels::Schedule> sm90aSchedule(const AttentionProblem &problem, 
     return std::nullopt;
   }
   // A limit that is known on the device only would have to end the tensor maps of keys and values.
-  const bool limitsInMemory = problem.mask == attn::MaskKind::GlmBreak || problem.mask == attn::MaskKind::GlmPacked;
-  if (limitsInMemory && visibleKeys(problem) != problem.seqlenK) {
+  if (problem.glmMask() && visibleKeys(problem) != problem.seqlenK) {
     return std::nullopt;
   }
   if (!fitsTensorMap(problem.q, {problem.batch, problem.seqlenQ, problem.heads}) ||
@@ -180,7 +179,7 @@ kernels::Schedule chooseSchedule(const AttentionProblem &problem, const PlanOpti
     return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                       static_cast<unsigned>(problem.headDimV), masked,
                                       isMatrix(problem.bias) || isMatrix(problem.attnMask),
-                                      sharedBytesOf(problem.bias) + sharedBytesOf(problem.attnMask));
+                                      scoreBytes(key));
   }
   return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                  static_cast<unsigned>(problem.headDimV), problem.seqlenQ);

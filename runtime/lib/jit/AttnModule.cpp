@@ -2,6 +2,7 @@
 #include "AttnModule.h"
 #include "tilewright/Dialect/Attn/IR/Attn.h"
 #include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "tilewright/kernels/Programs.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
@@ -243,26 +244,16 @@ std::optional<KernelKey> runtime::keyOfModule(ModuleOp module) {
       }
       key.kind = KernelKind::Forward;
       key.dtype = *dtype;
-      key.mask = forward.getMask();
-      key.bias = forward.getBiasKind();
-      key.attnMask = forward.getMaskKind();
+      key.setFeatures(kernels::featuresOf(forward));
       if (Value bias = forward.getBias()) {
         key.biasAlign = cast<attn::TensorType>(bias.getType()).getAlign();
       }
       if (Value attnMask = forward.getAttnMask()) {
         key.attnMaskAlign = cast<attn::TensorType>(attnMask.getType()).getAlign();
       }
-      key.alibi = static_cast<bool>(forward.getAlibi());
-      key.softcap = static_cast<bool>(forward.getSoftcap());
-      key.windowLeft = static_cast<bool>(forward.getWindowOffset());
-      key.rowBounds = static_cast<bool>(forward.getRowBounds());
       if (Value padding = forward.getKeyPadding()) {
-        key.keyPadding = true;
         key.keyPaddingAlign = cast<attn::TensorType>(padding.getType()).getAlign();
       }
-      readLengths(forward, key);
-      key.dropout = static_cast<bool>(forward.getRngState());
-      key.probs = static_cast<bool>(forward.getProbs());
       key.headDim = static_cast<uint16_t>(forward.getHeadDim());
       key.headDimV = static_cast<uint16_t>(forward.getHeadDimV());
       key.evenM = forward.getEvenM();

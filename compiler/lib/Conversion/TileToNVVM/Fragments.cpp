@@ -306,17 +306,12 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
     return loadMatrixElements(op, view);
   }
   Type element = type.getElementType();
-  Value base = scalars.lookup(view.getBase()), stride = scalars.lookup(view.getStrides()[0]);
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(element));
   Fragment result;
   for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
     for (int64_t half = 0; half < 2; ++half) {
       Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
-      auto read = [&] {
-        Value offset = arith::AddIOp::create(b, scalars.lookup(view.getOffset()),
-                                             arith::MulIOp::create(b, row, stride));
-        return LLVM::LoadOp::create(b, element, globalAddress(base, element, offset), 4).getResult();
-      };
+      auto read = [&] { return loadElement(view, row); };
       if (!op.getBounds()[0]) {
         result.elements.push_back(read());
         continue;
@@ -424,14 +419,11 @@ LogicalResult FunctionLowering::loadMatrixElements(tile::LoadOp op, tile::ViewOp
 
 LogicalResult FunctionLowering::lowerLoadScalar(tile::LoadScalarOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Value offset = scalars.lookup(view.getOffset());
-  for (auto [position, stride] : llvm::zip(op.getIndices(), view.getStrides())) {
-    Value step = arith::MulIOp::create(b, scalars.lookup(position), scalars.lookup(stride));
-    offset = arith::AddIOp::create(b, offset, step);
+  SmallVector<Value> indices;
+  for (Value position : op.getIndices()) {
+    indices.push_back(scalars.lookup(position));
   }
-  Type type = op.getValue().getType();
-  Value place = globalAddress(scalars.lookup(view.getBase()), type, offset);
-  scalars.map(op.getValue(), LLVM::LoadOp::create(b, type, place, type.getIntOrFloatBitWidth() / 8).getResult());
+  scalars.map(op.getValue(), loadElement(view, indices));
   return success();
 }
 
@@ -516,7 +508,6 @@ void FunctionLowering::storeRows(tile::StoreOp op, tile::ViewOp view) {
 
 /// Four lanes hold a row's value; the first of them writes it.
 void FunctionLowering::storeVector(tile::StoreOp op, tile::ViewOp view) {
-  Type element = tileTypeOf(op.getTile()).getElementType();
   ArrayRef<Value> values = fragmentOf(op.getTile());
   Value first = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, laneCol, i32(0));
   for (size_t i = 0; i < values.size(); ++i) {
@@ -527,12 +518,7 @@ void FunctionLowering::storeVector(tile::StoreOp op, tile::ViewOp view) {
       Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0]));
       write = arith::AndIOp::create(b, write, inside);
     }
-    ifThen(write, [&] {
-      Value offset = arith::AddIOp::create(
-          b, scalars.lookup(view.getOffset()),
-          arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0])));
-      LLVM::StoreOp::create(b, values[i], globalAddress(scalars.lookup(view.getBase()), element, offset), 4);
-    });
+    ifThen(write, [&] { LLVM::StoreOp::create(b, values[i], addressOf(view, row), 4); });
   }
 }
 

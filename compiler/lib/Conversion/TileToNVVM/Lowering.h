@@ -162,6 +162,9 @@ private:
     return mlir::arith::IndexCastOp::create(b, b.getIndexType(), i32Value);
   }
   mlir::Value globalAddress(mlir::Value base, mlir::Type element, mlir::Value elements);
+  /// Address of an element of a view, and the element; one new index a dimension.
+  mlir::Value addressOf(tile::ViewOp view, mlir::ValueRange indices);
+  mlir::Value loadElement(tile::ViewOp view, mlir::ValueRange indices);
   /// Row of slab `slab`, lower (0) or upper (1) half, that this thread holds: i32.
   mlir::Value rowOf(int64_t slab, int64_t half);
   /// First of the two columns of group `group` that this thread holds: i32.

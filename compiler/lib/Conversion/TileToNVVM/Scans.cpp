@@ -71,9 +71,7 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
       Value number = arith::AddIOp::create(b, start, index(32 * turn));
       Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, size);
       Value place = arith::SelectOp::create(b, inside, number, start);
-      Value offset = arith::MulIOp::create(b, place, scalars.lookup(view.getStrides()[0]));
-      offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-      Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
+      Value byte = loadElement(view, place);
       Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, none);
       Value number32 = arith::IndexCastOp::create(b, i32Type, number);
       elements.emplace_back(number32, arith::AndIOp::create(b, inside, given));
@@ -121,10 +119,7 @@ void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(read.thenBlock());
-      Value offset = arith::MulIOp::create(b, place, scalars.lookup(view.getStrides()[0]));
-      offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-      Value address = globalAddress(scalars.lookup(view.getBase()), i8, offset);
-      scf::YieldOp::create(b, LLVM::LoadOp::create(b, i8, address, 1).getResult());
+      scf::YieldOp::create(b, loadElement(view, place));
       b.setInsertionPointToStart(read.elseBlock());
       scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, 1)).getResult());
     }

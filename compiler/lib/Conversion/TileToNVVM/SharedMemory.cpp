@@ -128,9 +128,7 @@ void FunctionLowering::lowerClearRows(tile::ClearRowsOp op) {
       Value number = arith::AddIOp::create(b, scalars.lookup(op.getIndex()), loop.getInductionVar());
       Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, number, scalars.lookup(view.getSizes()[0]));
       ifThen(inside, [&] {
-        Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
-        offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-        Value byte = LLVM::LoadOp::create(b, i8, globalAddress(scalars.lookup(view.getBase()), i8, offset), 1);
+        Value byte = loadElement(view, number);
         Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
         ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, byte, zero), [&] {
           // A row's swizzle only permutes its units.

@@ -22,6 +22,20 @@ Value FunctionLowering::globalAddress(Value base, Type element, Value elements) 
   return LLVM::GEPOp::create(b, base.getType(), element, base, ValueRange{offset});
 }
 
+Value FunctionLowering::addressOf(tile::ViewOp view, ValueRange indices) {
+  Value offset = scalars.lookup(view.getOffset());
+  for (auto [index, stride] : llvm::zip(indices, view.getStrides())) {
+    Value step = arith::MulIOp::create(b, index, scalars.lookup(stride));
+    offset = arith::AddIOp::create(b, offset, step);
+  }
+  return globalAddress(scalars.lookup(view.getBase()), view.getView().getType().getElementType(), offset);
+}
+
+Value FunctionLowering::loadElement(tile::ViewOp view, ValueRange indices) {
+  Type element = view.getView().getType().getElementType();
+  return LLVM::LoadOp::create(b, element, addressOf(view, indices), element.getIntOrFloatBitWidth() / 8);
+}
+
 Value FunctionLowering::rowOf(int64_t slab, int64_t half) {
   Value first = arith::MulIOp::create(b, warp, i32(16));
   Value row = arith::AddIOp::create(b, first, laneRow);

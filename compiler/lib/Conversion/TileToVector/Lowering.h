@@ -127,6 +127,10 @@ private:
   mlir::Value constant(int64_t value) { return mlir::arith::ConstantIndexOp::create(b, value); }
   mlir::Value toI64(mlir::Value index);
   mlir::Value address(mlir::Value base, mlir::Type element, mlir::Value elements);
+  /// An element of a view; one new index a dimension.
+  mlir::Value loadElement(tile::ViewOp view, mlir::ValueRange indices);
+  /// i1: whether an element of a view of bytes is not 0.
+  mlir::Value isSet(tile::ViewOp view, mlir::Value index);
   mlir::Value addressConstant(mlir::Value base, mlir::Type element, int64_t elements);
   mlir::Value bufferBase(const Buffer &buffer);
   /// Address of element (row, col) of a buffer.

@@ -44,15 +44,10 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
 
 void FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Type i8 = b.getI8Type();
   SmallVector<Value> hull =
       loop(constant(0), scalars.lookup(view.getSizes()[0]), 1, {constant(0), constant(0), constant(0)},
            [&](Value number, ValueRange carried) -> SmallVector<Value> {
-             Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
-             offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-             Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, offset), 1);
-             Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
-             Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
+             Value given = isSet(view, number);
              Value none = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, carried[1], constant(0));
              Value isFirst = arith::AndIOp::create(b, given, none);
              Value next = arith::AddIOp::create(b, number, constant(1));
@@ -69,18 +64,12 @@ void FunctionLowering::lowerHull(tile::HullOp op) {
 
 void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  Type i8 = b.getI8Type();
   Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
   Value last = arith::AddIOp::create(b, first, constant(static_cast<int64_t>(op.getCount())));
   Value begin = arith::MaxSIOp::create(b, first, constant(0)), end = arith::MinSIOp::create(b, last, size);
   Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
   SmallVector<Value> all = loop(begin, end, 1, {yes}, [&](Value number, ValueRange carried) -> SmallVector<Value> {
-    Value offset = arith::MulIOp::create(b, number, scalars.lookup(view.getStrides()[0]));
-    offset = arith::AddIOp::create(b, offset, scalars.lookup(view.getOffset()));
-    Value byte = LLVM::LoadOp::create(b, i8, address(scalars.lookup(view.getBase()), i8, offset), 1);
-    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
-    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
-    return {arith::AndIOp::create(b, carried[0], set)};
+    return {arith::AndIOp::create(b, carried[0], isSet(view, number))};
   });
   scalars.map(op.getAll(), all[0]);
 }

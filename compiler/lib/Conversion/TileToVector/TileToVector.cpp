@@ -202,15 +202,29 @@ LogicalResult FunctionLowering::lowerScalar(Operation &op) {
 
 LogicalResult FunctionLowering::lowerLoadScalar(tile::LoadScalarOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
+  SmallVector<Value> indices;
+  for (Value index : op.getIndices()) {
+    indices.push_back(scalars.lookup(index));
+  }
+  scalars.map(op.getValue(), loadElement(view, indices));
+  return success();
+}
+
+Value FunctionLowering::loadElement(tile::ViewOp view, ValueRange indices) {
   Value offset = scalars.lookup(view.getOffset());
-  for (auto [index, stride] : llvm::zip(op.getIndices(), view.getStrides())) {
-    Value step = arith::MulIOp::create(b, scalars.lookup(index), scalars.lookup(stride));
+  for (auto [index, stride] : llvm::zip(indices, view.getStrides())) {
+    Value step = arith::MulIOp::create(b, index, scalars.lookup(stride));
     offset = arith::AddIOp::create(b, offset, step);
   }
-  Type type = op.getValue().getType();
+  Type type = view.getView().getType().getElementType();
   Value place = address(scalars.lookup(view.getBase()), type, offset);
-  scalars.map(op.getValue(), LLVM::LoadOp::create(b, type, place, type.getIntOrFloatBitWidth() / 8).getResult());
-  return success();
+  return LLVM::LoadOp::create(b, type, place, type.getIntOrFloatBitWidth() / 8);
+}
+
+Value FunctionLowering::isSet(tile::ViewOp view, Value index) {
+  Value byte = loadElement(view, index);
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(byte.getType()));
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, zero);
 }
 
 /// A loop-carried tile has one home for the whole loop: the initial value's memory if that dies here, else a copy of

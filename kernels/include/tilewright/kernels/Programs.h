@@ -50,6 +50,8 @@ struct ForwardProgram {
   ForwardFeatures features;
   bool evenM = false, evenN = false;
 };
+/// What the operation asks for, by its attributes and by which operands it has.
+ForwardFeatures featuresOf(attn::ForwardOp op);
 void buildForward(ProgramBuilder &builder, const ForwardProgram &program, const ProgramShape &shape);
 
 /// attn.row_limits.

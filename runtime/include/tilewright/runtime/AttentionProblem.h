@@ -84,6 +84,7 @@ struct AttentionProblem {
   TableTensor cuSeqlensQ, cuSeqlensK; ///< (batch + 1), int32: given if varlen
   TableTensor seqUsedK;               ///< (batch), int32
 
+  bool glmMask() const { return mask == attn::MaskKind::GlmBreak || mask == attn::MaskKind::GlmPacked; }
   bool window() const { return windowLeft >= 0 || windowRight >= 0; }
   /// The lengths, and so the offset, of every batch entry are seqlenQ and seqlenK.
   bool sameLengths() const { return !varlen && !seqUsedK.given; }

@@ -107,6 +107,8 @@ struct KernelKey {
   /// The instruction family of a GPU key: sm_90a with a schedule that has groups, else sm_80.
   bool isSm90a() const { return schedule.groups != 0; }
 
+  void setFeatures(const kernels::ForwardFeatures &features);
+
   /// Clears what the kernel kind or the target does not depend on. Every key is made through this.
   void normalize();
   size_t hash() const;
