@@ -53,6 +53,7 @@ public:
   void build();
 
 private:
+  Value headsAtOnce();
   void placeProgram();
   Value operand(Value tile);
   Value makeExponentFactor();
@@ -103,13 +104,22 @@ private:
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
+/// As many heads as have keys and values that fit in a part of the L2 cache.
+Value Forward::headsAtOnce() {
+  constexpr int64_t bytes = 16 << 20; // of an H100's 50 MiB, of which an SM has half nearby
+  const int64_t keys = std::max<int64_t>(bytes / (2 * (p.headDim + p.headDimV)), 1);
+  Value heads = arith::DivUIOp::create(b, b.indexConstant(keys), p.seqlenK);
+  return maxOf({&b, heads}, {&b, b.indexConstant(1)}).value;
+}
+
 void Forward::placeProgram() {
   zero = b.indexConstant(0);
   Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
   SmallVector<Type> types(3, b.getIndexType());
   // Later rows see more under every mask but none, where the order is free.
+  const bool heavyLast = p.features.mask != attn::MaskKind::None;
   auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks, p.heads},
-                                       /*heavy_last=*/p.features.mask != attn::MaskKind::None);
+                                       heavyLast && context.shape.persistent ? headsAtOnce() : Value(), heavyLast);
   head = coords.getResult(1);
   kvHead = arith::DivUIOp::create(b, head, p.headsPerKv);
 

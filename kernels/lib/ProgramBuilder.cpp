@@ -12,7 +12,8 @@ std::optional<ProgramShape> ProgramShape::of(Attribute schedule) {
     return ProgramShape{cpu.getOrientation(), cpu.getBlockM(), cpu.getBlockN(), false};
   }
   if (auto gpu = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule)) {
-    return ProgramShape{tile::Orientation::QueriesByKeys, gpu.getBlockM(), gpu.getBlockN(), true};
+    return ProgramShape{tile::Orientation::QueriesByKeys, gpu.getBlockM(), gpu.getBlockN(), true,
+                        gpu.getPersistent() != 0};
   }
   return std::nullopt;
 }

@@ -161,7 +161,7 @@ BoundsProgram::Interval BoundsProgram::documentBounds(const Interval &none) {
 void BoundsProgram::build() {
   Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
   SmallVector<Type> types(2, b.getIndexType());
-  auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks}, /*heavy_last=*/false);
+  auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks}, /*together=*/Value(), /*heavy_last=*/false);
   batch = coords.getResult(1);
   firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
   sequence = sequenceOf(b, p.sequences, batch, p.seqlenQ, p.seqlenK);

@@ -15,7 +15,7 @@ void kernels::buildRowLimits(ProgramBuilder &b, const RowLimitsProgram &p, const
   int64_t blockM = shape.blockM;
   Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
   SmallVector<Type> types(2, b.getIndexType());
-  auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks}, /*heavy_last=*/false);
+  auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks}, /*together=*/Value(), /*heavy_last=*/false);
   Value batch = coords.getResult(1);
   Value firstRow = b.mul(coords.getResult(0), b.indexConstant(blockM));
 

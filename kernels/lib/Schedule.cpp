@@ -187,7 +187,9 @@ std::string kernels::toText(const Schedule &schedule) {
   text += std::to_string(schedule.blockM) + "x" + std::to_string(schedule.blockN) + ":";
   if (schedule.warps != 0) {
     text += schedule.groups != 0 ? "g" + std::to_string(schedule.groups) : "w" + std::to_string(schedule.warps);
-    return schedule.stages == 1 ? text : text + ":s" + std::to_string(schedule.stages);
+    text += schedule.stages == 1 ? "" : ":s" + std::to_string(schedule.stages);
+    text += schedule.persistent == 0 ? "" : ":p" + std::to_string(schedule.persistent);
+    return schedule.turns ? text + ":t" : text;
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
@@ -202,13 +204,13 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   } else {
     return std::nullopt;
   }
-  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1, groups = 0;
+  unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1, groups = 0, persistent = 0;
   bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
                 take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
   if (!blocks) {
     return std::nullopt;
   }
-  bool wellFormed;
+  bool wellFormed, turns = false;
   const bool roles = take(text, "g");
   if (roles || take(text, "w")) {
     if (roles) {
@@ -222,6 +224,10 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     if (wellFormed && take(text, ":s")) {
       wellFormed = takeNumber(text, 2, 4, stages); // one has one spelling: none
     }
+    if (wellFormed && roles && take(text, ":p")) {
+      wellFormed = takeNumber(text, 1, 2, persistent);
+    }
+    turns = roles && take(text, ":t");
   } else {
     wellFormed = takeNumber(text, 1, 16, microRows) && take(text, "x") && takeNumber(text, 1, 8, microVectors);
   }
@@ -235,6 +241,8 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.warps = static_cast<uint8_t>(warps);
   schedule.stages = static_cast<uint8_t>(stages);
   schedule.groups = static_cast<uint8_t>(groups);
+  schedule.persistent = static_cast<uint8_t>(persistent);
+  schedule.turns = turns;
   return schedule;
 }
 
@@ -252,8 +260,9 @@ int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, 
                                     unsigned scoreBytes) {
   if (schedule.groups != 0) {
     const int64_t row = gpuBoxedPitch(headDim), both = row + gpuBoxedPitch(headDimV);
-    return schedule.blockM * row + schedule.stages * schedule.blockN * both + gpuRingBarrierBytes(1) +
-           2 * gpuRingBarrierBytes(schedule.stages);
+    const int64_t queries = std::max<int64_t>(schedule.persistent, 1);
+    return queries * schedule.blockM * row + schedule.stages * schedule.blockN * both + gpuRingBarrierBytes(queries) +
+           2 * gpuRingBarrierBytes(schedule.stages) + (schedule.persistent != 0 ? kGpuProgramRingBytes : 0);
   }
   const int64_t keysAndValues = schedule.blockN * (gpuSharedPitch(headDim) + gpuSharedPitch(headDimV));
   const int64_t scores = schedule.blockM * gpuSharedPitch(schedule.blockN, scoreBytes);

@@ -20,6 +20,7 @@ void tilewright::addGpuScheduleStage(OpPassManager &pm) {
   pm.addNestedPass<func::FuncOp>(tile::createTileStageLoads());
   pm.addNestedPass<func::FuncOp>(tile::createTileSpecializeWarps());
   pm.addNestedPass<func::FuncOp>(tile::createTileOverlapProducts());
+  pm.addNestedPass<func::FuncOp>(tile::createTilePersistPrograms());
 }
 
 void tilewright::addNvvmStage(OpPassManager &pm) {

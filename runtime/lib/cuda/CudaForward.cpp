@@ -135,8 +135,10 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   for (size_t i = 0; i < plan.stepCount; ++i) {
     const Step &step = plan.steps[i];
     const cuda::TensorMaps maps(device, step.key, problem, pointers);
+    const cuda::DevicePointer counter =
+        step.key.schedule.persistent != 0 ? workspace.zeroWord(plan.programCounterAt) : 0;
     launches[i].kernel->launch(device, launches[i].function, std::span(step.slots).first(step.slotCount), maps.list(),
-                               step.programs, stream);
+                               counter, step.programs, stream);
   }
   workspace.release();
 }

@@ -2,6 +2,7 @@
 #include "CudaKernel.h"
 #include "tilewright/runtime/Plan.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -93,8 +94,9 @@ Function CudaKernel::load(const DeviceInfo &device) const {
 }
 
 void CudaKernel::launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots,
-                        std::span<const TensorMap> maps, int64_t programs, Stream stream) const {
-  std::array<void *, kMaxSlots + kMaxTensorMaps> parameters;
+                        std::span<const TensorMap> maps, DevicePointer counter, int64_t programs,
+                        Stream stream) const {
+  std::array<void *, kMaxSlots + kMaxTensorMaps + 2> parameters;
   for (size_t i = 0; i < slots.size(); ++i) {
     // The driver reads a parameter's own size from its address; a float32 is the low half of its slot.
     parameters[i] = const_cast<uint64_t *>(&slots[i]);
@@ -102,12 +104,20 @@ void CudaKernel::launch(const DeviceInfo &device, Function function, std::span<c
   for (size_t i = 0; i < maps.size(); ++i) {
     parameters[slots.size() + i] = const_cast<TensorMap *>(&maps[i]);
   }
+  int64_t blocks = programs;
+  auto count = static_cast<unsigned>(programs);
+  if (counter != 0) {
+    // One block fills an SM: of its threads' registers there are not twice as many.
+    blocks = std::min(programs, device.multiprocessors);
+    parameters[slots.size() + maps.size()] = &counter;
+    parameters[slots.size() + maps.size() + 1] = &count;
+  }
   const Result result =
-      driver().launchKernel(function, static_cast<unsigned>(programs), 1, 1, artifact_.threads, 1, 1,
+      driver().launchKernel(function, static_cast<unsigned>(blocks), 1, 1, artifact_.threads, 1, 1,
                             static_cast<unsigned>(artifact_.sharedBytes), stream, parameters.data(), nullptr);
   if (result != kSuccess) {
     check(result, "cuLaunchKernel", device.ordinal, stream,
-          artifact_.symbol + ", grid " + std::to_string(programs) + ", block " + std::to_string(artifact_.threads) +
+          artifact_.symbol + ", grid " + std::to_string(blocks) + ", block " + std::to_string(artifact_.threads) +
               ", " + std::to_string(artifact_.sharedBytes) + " bytes of shared memory");
   }
 }
@@ -151,6 +161,11 @@ Workspace::Workspace(const DeviceInfo &device, Stream stream, size_t bytes) : de
                 "glm_mask");
   }
   check(driver().memAlloc(&memory_, bytes), "cuMemAlloc", device.ordinal, stream, what);
+}
+
+DevicePointer Workspace::zeroWord(size_t at) const {
+  check(driver().memsetD32Async(memory_ + at, 0, 1, stream_), "cuMemsetD32Async", device_.ordinal, stream_);
+  return memory_ + at;
 }
 
 void Workspace::release() {

@@ -36,10 +36,11 @@ public:
   /// Machine code of one SM; false: PTX, which the driver assembles.
   bool isMachineCode() const { return artifact_.format == CodeFormat::Cubin; }
 
-  /// Queues `programs` blocks (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32. At most
-  /// kMaxTensorMaps maps follow.
+  /// Queues `programs` programs (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32. At most
+  /// kMaxTensorMaps maps follow. A kernel of persistent blocks also takes a counter, 4 bytes that are 0 when it starts
+  /// and that no other launch uses meanwhile; 0 for others, which have a block a program.
   void launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots,
-              std::span<const TensorMap> maps, int64_t programs, Stream stream) const;
+              std::span<const TensorMap> maps, DevicePointer counter, int64_t programs, Stream stream) const;
 
 private:
   void checkResources(const DeviceInfo &device, Function function) const;
@@ -66,6 +67,8 @@ public:
   Workspace &operator=(const Workspace &) = delete;
 
   void *data() const { return reinterpret_cast<void *>(memory_); }
+  /// Fills 4 bytes at `at` with 0, in the stream's order; the address. Throws CudaError.
+  DevicePointer zeroWord(size_t at) const;
   /// After the last launch that uses it. Throws CudaError.
   void release();
 

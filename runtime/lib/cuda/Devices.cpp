@@ -65,6 +65,7 @@ DeviceInfo cuda::deviceInfo(int ordinal) {
   info.minor = attribute(info.handle, kAttributeMinor, ordinal, "compute capability");
   info.sharedBytes = attribute(info.handle, kAttributeSharedOptIn, ordinal, "shared memory");
   info.registers = attribute(info.handle, kAttributeRegisters, ordinal, "registers");
+  info.multiprocessors = attribute(info.handle, kAttributeMultiprocessors, ordinal, "multiprocessors");
   info.memoryPools = attribute(info.handle, kAttributeMemoryPools, ordinal, "memory pools") != 0;
   return info;
 }

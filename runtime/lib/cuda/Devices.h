@@ -22,6 +22,7 @@ struct DeviceInfo {
   int major = 0, minor = 0;   ///< compute capability
   int64_t sharedBytes = 0;    ///< the most shared memory, static and dynamic, that a block may ask for
   int64_t registers = 0;      ///< the most registers of a block
+  int64_t multiprocessors = 0;
   bool memoryPools = false;   ///< the stream-ordered allocator works
   Context context = nullptr;  ///< primary; null in what deviceInfo returns
   /// Workspace comes from a pool of our own, which keeps what is given back: the device's default pool returns it to

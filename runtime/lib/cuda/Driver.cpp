@@ -85,6 +85,7 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuMemPoolSetAttribute", api->memPoolSetAttribute);
   loader.find("cuMemAllocFromPoolAsync", api->memAllocFromPoolAsync);
   loader.find("cuMemFreeAsync", api->memFreeAsync);
+  loader.find("cuMemsetD32Async", api->memsetD32Async);
   loader.find("cuStreamSynchronize", api->streamSynchronize);
   loader.find("cuStreamIsCapturing", api->streamIsCapturing);
   loader.findOptional("cuTensorMapEncodeTiled", api->tensorMapEncodeTiled);

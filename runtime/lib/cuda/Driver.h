@@ -42,6 +42,7 @@ struct DriverApi {
   Result (*memPoolSetAttribute)(MemoryPool pool, int attribute, void *value);
   Result (*memAllocFromPoolAsync)(DevicePointer *memory, size_t bytes, MemoryPool pool, Stream stream);
   Result (*memFreeAsync)(DevicePointer memory, Stream stream);
+  Result (*memsetD32Async)(DevicePointer memory, unsigned value, size_t count, Stream stream);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamIsCapturing)(Stream stream, int *status);
   /// Null where the driver has none: no kernel of the sm_90a family is planned then.

@@ -29,6 +29,7 @@ inline constexpr Result kErrorInvalidSource = 300;   // CUDA_ERROR_INVALID_SOURC
 inline constexpr Result kErrorCaptureImplicit = 906; // CUDA_ERROR_STREAM_CAPTURE_IMPLICIT
 
 inline constexpr int kAttributeRegisters = 12;       // CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK
+inline constexpr int kAttributeMultiprocessors = 16; // CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 inline constexpr int kAttributeMajor = 75;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 inline constexpr int kAttributeMinor = 76;           // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR
 inline constexpr int kAttributeSharedOptIn = 97;     // CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN

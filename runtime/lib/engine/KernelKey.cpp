@@ -34,11 +34,12 @@ constexpr bool keyIsPlain() {
   auto &[kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
          attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
          dropout, probs, align, schedule] = key;
-  auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups] = schedule;
+  auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent,
+         turns] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
                       varlen, seqUsedK, dropout, probs, align, schedule) &&
-         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups);
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -419,6 +420,8 @@ void KernelKey::normalize() {
     schedule.warps = 0;
     schedule.stages = 1;
     schedule.groups = 0;
+    schedule.persistent = 0;
+    schedule.turns = false;
   }
   // Programs of a varlen batch may have rows past their sequence.
   evenM = evenM && !varlen;
@@ -442,6 +445,8 @@ void KernelKey::normalize() {
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
       limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
+      limits.schedule.persistent = 0;
+      limits.schedule.turns = false;
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -503,7 +508,9 @@ size_t KernelKey::hash() const {
                       static_cast<uint64_t>(documents) << 36 | static_cast<uint64_t>(keyPadding) << 37 |
                       static_cast<uint64_t>(varlen) << 38 | static_cast<uint64_t>(seqUsedK) << 39 |
                       static_cast<uint64_t>(dropout) << 40 | static_cast<uint64_t>(probs) << 41 |
-                      static_cast<uint64_t>(keyPaddingAlign) << 48 | static_cast<uint64_t>(schedule.groups) << 56;
+                      static_cast<uint64_t>(keyPaddingAlign) << 48 |
+                      static_cast<uint64_t>(schedule.persistent) << 53 | static_cast<uint64_t>(schedule.turns) << 55 |
+                      static_cast<uint64_t>(schedule.groups) << 56;
   return mix(mix(mix(scalars, rest), blocks), features);
 }
 

@@ -115,7 +115,8 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   auto func = func::FuncOp::create(b, StringRef(kernelSymbol(key.kind)), b.getFunctionType(types, {}));
   const kernels::Schedule &s = key.schedule;
   if (key.sm != 0) {
-    func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages));
+    func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages,
+                                                                  s.persistent, s.turns));
     func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, key.isSm90a() ? tile::kSm90aFamily
                                                                                   : tile::kSm80Family, key.sm));
   } else {
@@ -203,7 +204,9 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     0,
                     static_cast<uint8_t>(gpuSchedule.getWarps()),
                     static_cast<uint8_t>(gpuSchedule.getStages()),
-                    static_cast<uint8_t>(gpu.getFamily() == tile::kSm90aFamily ? gpuSchedule.getWarps() / 4 : 0)};
+                    static_cast<uint8_t>(gpu.getFamily() == tile::kSm90aFamily ? gpuSchedule.getWarps() / 4 : 0),
+                    static_cast<uint8_t>(gpuSchedule.getPersistent()),
+                    gpuSchedule.getTurns()};
     return true;
   }
   return false;

@@ -84,6 +84,11 @@ constexpr int64_t gpuBoxedPitch(int64_t cols) {
 /// Bytes of a ring's barriers: one that says full and one that says empty for each buffer.
 constexpr int64_t gpuRingBarrierBytes(int64_t stages) { return 16 * stages; }
 
+/// Announcements of programs by a producer that its consumers may not have read yet, and the bytes that they take: a
+/// ring of numbers, its barriers ahead of it.
+inline constexpr int64_t kGpuProgramRingStages = 2;
+inline constexpr int64_t kGpuProgramRingBytes = gpuRingBarrierBytes(kGpuProgramRingStages) + 4 * kGpuProgramRingStages;
+
 /// Threads of a block: `warps` share tiles, and where they have roles (the sm_90a family) a warpgroup more produces.
 constexpr int64_t gpuBlockThreads(int64_t warps, bool roles) { return 32 * warps + (roles ? 128 : 0); }
 

@@ -441,6 +441,8 @@ LogicalResult FunctionLowering::lowerStore(tile::StoreOp op) {
                     tileTypeOf(op.getTile()).getDimSize(1) % 8 == 0;
   if (op.getThrough() && wholeUnits) {
     storeRows(op, view);
+  } else if (roles && wholeUnits) {
+    storeUnits(op, view);
   } else {
     storeMatrix(op, view);
   }
@@ -455,9 +457,6 @@ void FunctionLowering::storeRows(tile::StoreOp op, tile::ViewOp view) {
   const SharedBuffer buffer = sharedBuffers.find(op.getThrough())->second;
   int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
   Value laneByte = arith::MulIOp::create(b, laneCol, i32(2));
-  if (roles) {
-    warpgroupBarrier(); // a warpgroup's products read all of its rows
-  }
   for (int64_t slab = 0; slab < slabs; ++slab) {
     for (int64_t half = 0; half < 2; ++half) {
       Value row = rowOf(slab, half);
@@ -502,6 +501,74 @@ void FunctionLowering::storeRows(tile::StoreOp op, tile::ViewOp view) {
       } else {
         write();
       }
+    }
+  }
+}
+
+/// Four neighbouring lanes hold four 16-byte units of a row, each a quarter of each unit: transposed, each holds one of
+/// them. Without shared memory: with roles that belongs to the next program's copies by then.
+void FunctionLowering::storeUnits(tile::StoreOp op, tile::ViewOp view) {
+  RankedTensorType type = tileTypeOf(op.getTile());
+  ArrayRef<Value> values = fragmentOf(op.getTile());
+  int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(type.getDimSize(1));
+  Value inQuad = arith::AndIOp::create(b, lane, i32(3));
+  Value base = scalars.lookup(view.getBase());
+  Value origin = arith::AddIOp::create(b, scalars.lookup(view.getOffset()), scalars.lookup(op.getIndices()[1]));
+  Type element = type.getElementType();
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    for (int64_t half = 0; half < 2; ++half) {
+      SmallVector<Value> pieces;
+      for (int64_t group = 0; group < groups; ++group) {
+        pieces.push_back(values[(slab * groups + group) * 2 + half]);
+      }
+      for (int64_t group = 0; group + 4 <= groups; group += 4) {
+        transposeQuads(MutableArrayRef(pieces).slice(static_cast<size_t>(group), 4));
+      }
+      Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
+      auto write = [&] {
+        Value start = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0])));
+        for (int64_t group = 0; group < groups; ++group) {
+          const bool whole = group / 4 * 4 + 4 <= groups;
+          if (whole && group % 4 != 0) {
+            continue;
+          }
+          // Column of the unit that this lane holds; of the units that are left over, of its quarter.
+          Value col = whole ? arith::AddIOp::create(b, arith::MulIOp::create(b, inQuad, i32(8)), i32(8 * group)).getResult()
+                            : colOf(group);
+          Value data = pieces[static_cast<size_t>(group)];
+          if (whole) {
+            data = LLVM::UndefOp::create(b, VectorType::get({4}, b.getI32Type()));
+            for (int64_t i = 0; i < 4; ++i) {
+              data = LLVM::InsertElementOp::create(b, data, pieces[static_cast<size_t>(group + i)], i32(i));
+            }
+          }
+          Value at = arith::AddIOp::create(b, start, toIndex(col));
+          LLVM::StoreOp::create(b, data, globalAddress(base, element, at), whole ? 16 : 4);
+        }
+      };
+      if (op.getBounds()[0]) {
+        ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::slt, row, scalars.lookup(view.getSizes()[0])), write);
+      } else {
+        write();
+      }
+    }
+  }
+}
+
+/// Lane i of each four gets piece i of all four, in the lanes' order.
+void FunctionLowering::transposeQuads(MutableArrayRef<Value> pieces) {
+  for (int64_t bit : {1, 2}) {
+    Value upper = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, arith::AndIOp::create(b, lane, i32(bit)), i32(0));
+    for (size_t low = 0; low < 4; ++low) {
+      if ((low & static_cast<size_t>(bit)) != 0) {
+        continue;
+      }
+      Value &first = pieces[low], &second = pieces[low + static_cast<size_t>(bit)];
+      Value sent = arith::SelectOp::create(b, upper, first, second);
+      Value got = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), sent, i32(bit), i32(31), NVVM::ShflKind::bfly,
+                                       UnitAttr());
+      first = arith::SelectOp::create(b, upper, got, first);
+      second = arith::SelectOp::create(b, upper, second, got);
     }
   }
 }

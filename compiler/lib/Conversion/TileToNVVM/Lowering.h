@@ -45,6 +45,7 @@ struct SharedBuffer {
   /// Of a ring that TMA fills (WarpRoles.cpp): boxes of 64 columns, one after the other; 0 where a row is in one piece.
   int64_t boxBytes = 0;
   int64_t stages = 1;
+  mlir::Value hiddenZero; ///< of a fill: i32, 0 (its number's sign bit), which no compiler knows
   int64_t barriers = 0; ///< offset of the ring's full barriers; the empty ones follow
 
   int64_t boxes() const { return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns; }
@@ -57,6 +58,10 @@ struct SharedBuffer {
 /// The pointer arguments of tensors that `tile.fill` copies from, in the order of arguments: the kernel takes a tensor
 /// map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
+
+/// Whether blocks run one program after the other: the kernel then takes the address of a counter (i32 in global memory,
+/// 0 before the launch and after it) and the number of programs (i32), behind all other parameters.
+bool isPersistent(mlir::func::FuncOp func);
 
 /// Refuses, with a diagnostic on the operation, what the lowering or LLVM's backend has no code for.
 mlir::LogicalResult verifyProgram(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target);
@@ -75,6 +80,7 @@ private:
   mlir::LogicalResult lowerOp(mlir::Operation &op);
   mlir::LogicalResult lowerFor(mlir::scf::ForOp op);
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
+  mlir::LogicalResult lowerWhile(mlir::scf::WhileOp op);
   /// What this thread holds of tiles, and scalars, in order.
   llvm::SmallVector<mlir::Value> elementsOf(mlir::ValueRange values);
   /// The reverse.
@@ -99,6 +105,8 @@ private:
   void storeVector(tile::StoreOp op, tile::ViewOp view);
   void storeMatrix(tile::StoreOp op, tile::ViewOp view);
   void storeRows(tile::StoreOp op, tile::ViewOp view);
+  void storeUnits(tile::StoreOp op, tile::ViewOp view);
+  void transposeQuads(llvm::MutableArrayRef<mlir::Value> pieces);
   /// Elements of a tile; constants are materialised.
   llvm::ArrayRef<mlir::Value> fragmentOf(mlir::Value tile);
 
@@ -133,11 +141,18 @@ private:
 
   //===- WarpRoles.cpp: producer and consumers, rings, products that overlap --------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
-  void narrowDecisions(tile::RolesOp op);
+  void findNumbers(tile::RolesOp op);
+  void narrow(mlir::Value value);
   void prefetchTensorMaps(mlir::ValueRange maps);
   mlir::LogicalResult lowerFill(tile::FillOp op);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);
+  void arrive(mlir::Value barrier);
+  mlir::Value sameInWarp(mlir::Value number);
+  void claimProgram(tile::ClaimProgramOp op);
+  void announceProgram(tile::AnnounceProgramOp op);
+  void awaitProgram(tile::AwaitProgramOp op);
+  mlir::Value programNumber(mlir::Value slot);
   /// A fill's buffer in its ring, and the parity of the phase in which it arrives: i32.
   struct RingPosition {
     mlir::Value slot, parity;
@@ -145,7 +160,6 @@ private:
   RingPosition positionOf(const SharedBuffer &ring, mlir::Value number);
   mlir::Value barrierOf(const SharedBuffer &ring, bool empty, mlir::Value slot);
   void waitBarrier(mlir::Value barrier, mlir::Value parity);
-  void warpgroupBarrier();
   void takeTurn();
   void passTurn();
   void startProduct(mlir::Value a, mlir::Value right, mlir::Value accumulator, bool transB, mlir::Value result);
@@ -185,6 +199,7 @@ private:
   mlir::func::FuncOp func;
   int64_t warps; ///< that share tiles: with roles, the consumers
   bool roles;    ///< of the sm_90a family
+  bool consuming = false; ///< in the consumers' region
   mlir::ImplicitLocOpBuilder b;
   mlir::Value thread, warp, lane, laneRow, laneCol; ///< i32; laneRow = lane / 4, laneCol = 2 (lane % 4)
   mlir::Value shared;                               ///< base of dynamic shared memory
@@ -193,6 +208,9 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
+  SharedBuffer programRing;             ///< announcements of programs: its barriers, and numbers at `offset`
+  mlir::Value programCounter, programs; ///< parameters, of persistent blocks
+  llvm::DenseMap<mlir::Value, bool> numbers; ///< see findNumbers; true: at least 0
   /// Of started products: the registers that they read.
   llvm::DenseMap<mlir::Value, llvm::SmallVector<mlir::Value>> pendingInputs;
   int64_t sharedBytes = 0;

@@ -65,6 +65,10 @@ LogicalResult FunctionLowering::run() {
 
   SmallVector<BlockArgument> mapped = mappedTensors(func);
   types.append(mapped.size(), LLVM::LLVMPointerType::get(context));
+  const bool persistent = isPersistent(func);
+  if (persistent) {
+    types.append({global, IntegerType::get(context, 32)});
+  }
 
   b.setInsertionPoint(func);
   // Dynamic shared memory: the launch says how much, from the attribute tile.shared_bytes.
@@ -82,8 +86,9 @@ LogicalResult FunctionLowering::run() {
   if (roles) {
     kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1)); // without it setmaxnreg has no effect
   }
-  for (size_t i = types.size() - mapped.size(); i < types.size(); ++i) {
-    auto index = static_cast<unsigned>(i);
+  const unsigned firstMap = func.getNumArguments();
+  for (size_t i = 0; i < mapped.size(); ++i) {
+    auto index = firstMap + static_cast<unsigned>(i);
     kernel.setArgAttr(index, "llvm.byval", TypeAttr::get(LLVM::LLVMArrayType::get(b.getI8Type(), 128)));
     kernel.setArgAttr(index, "llvm.align", b.getI64IntegerAttr(64));
     kernel.setArgAttr(index, "nvvm.grid_constant", b.getUnitAttr());
@@ -93,21 +98,28 @@ LogicalResult FunctionLowering::run() {
   for (auto [argument, value] : llvm::zip(old->getArguments(), entry->getArguments())) {
     scalars.map(argument, value);
   }
-  for (auto [tensor, map] : llvm::zip(mapped, entry->getArguments().take_back(mapped.size()))) {
+  ValueRange maps = entry->getArguments().slice(firstMap, mapped.size());
+  for (auto [tensor, map] : llvm::zip(mapped, maps)) {
     tensorMaps[tensor] = map;
+  }
+  if (persistent) {
+    programCounter = entry->getArguments().drop_back().back();
+    programs = entry->getArguments().back();
   }
   thread = NVVM::ThreadIdXOp::create(b, b.getI32Type());
   warp = arith::ShRUIOp::create(b, thread, i32(5));
   if (roles) {
-    prefetchTensorMaps(entry->getArguments().take_back(mapped.size()));
-    // The same in all lanes, and known to be: roles part by it.
-    warp = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), warp, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+    prefetchTensorMaps(maps);
+    warp = sameInWarp(warp); // roles part by it
   }
   lane = arith::AndIOp::create(b, thread, i32(31));
   laneRow = arith::ShRUIOp::create(b, lane, i32(2));
   laneCol = arith::ShLIOp::create(b, arith::AndIOp::create(b, lane, i32(3)), i32(1));
   shared = LLVM::AddressOfOp::create(b, sharedGlobal);
 
+  if (roles) {
+    findNumbers(*old->getOps<tile::RolesOp>().begin());
+  }
   if (failed(lowerBlock(*old))) {
     return failure();
   }
@@ -232,6 +244,28 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     passTurn();
     return success();
   }
+  if (auto whileOp = dyn_cast<scf::WhileOp>(op)) {
+    return lowerWhile(whileOp);
+  }
+  if (auto claim = dyn_cast<tile::ClaimProgramOp>(op)) {
+    claimProgram(claim);
+    return success();
+  }
+  if (auto announce = dyn_cast<tile::AnnounceProgramOp>(op)) {
+    announceProgram(announce);
+    return success();
+  }
+  if (auto await = dyn_cast<tile::AwaitProgramOp>(op)) {
+    awaitProgram(await);
+    return success();
+  }
+  if (isa<tile::ProgramCountOp>(op)) {
+    if (!programs) {
+      return op.emitOpError("expected blocks to be persistent: elsewhere a kernel is not told how many programs it has");
+    }
+    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), programs).getResult());
+    return success();
+  }
   if (isa<tile::ProgramOp>(op)) {
     Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
     scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
@@ -247,6 +281,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return op.emitOpError("has no lowering to a GPU");
   }
   b.clone(op, scalars);
+  for (Value result : op.getResults()) {
+    narrow(result);
+  }
   return success();
 }
 
@@ -303,6 +340,24 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
   return success();
 }
 
+/// Carries scalars only (verifyProgram).
+LogicalResult FunctionLowering::lowerWhile(scf::WhileOp op) {
+  auto newLoop = scf::WhileOp::create(b, op.getResultTypes(), elementsOf(op.getInits()));
+  OpBuilder::InsertionGuard guard(b);
+  for (auto [from, to] : {std::pair{&op.getBefore(), &newLoop.getBefore()}, {&op.getAfter(), &newLoop.getAfter()}}) {
+    Block &old = from->front();
+    SmallVector<Location> locations(old.getNumArguments(), b.getLoc());
+    Block *block = b.createBlock(to, {}, old.getArgumentTypes(), locations);
+    bind(old.getArguments(), block->getArguments());
+    if (failed(lowerBlock(old))) {
+      return failure();
+    }
+    b.clone(*old.getTerminator(), scalars);
+  }
+  bind(op.getResults(), newLoop.getResults());
+  return success();
+}
+
 LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
   Value condition = scalars.lookup(op.getCondition());
   LogicalResult status = success();
@@ -321,6 +376,11 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
     } else {
       types.append(tile ? countOf(tile) : 1, tile ? tile.getElementType() : result.getType());
     }
+  }
+  if (consuming) {
+    // Threads agree on every scalar, which the assembler cannot know: behind a branch that might part a warp it would
+    // no longer keep matrix descriptors in uniform registers, and move 64 bits into them ahead of every wgmma.
+    condition = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), condition, NVVM::VoteSyncKind::any);
   }
   auto newIf = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   {

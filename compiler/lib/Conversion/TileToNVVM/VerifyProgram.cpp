@@ -53,7 +53,8 @@ private:
 
 bool isRoleOp(Operation *op) {
   return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp,
-             tile::TakeTurnOp, tile::PassTurnOp>(op);
+             tile::TakeTurnOp, tile::PassTurnOp, tile::ClaimProgramOp, tile::AnnounceProgramOp, tile::AwaitProgramOp,
+             tile::ProgramCountOp>(op);
 }
 
 /// Operations that the conversion, and the passes behind it, have code for.
@@ -62,7 +63,7 @@ bool isKnown(Operation *op) {
     return false; // no pass of the pipeline expands them
   }
   return isa<arith::ArithDialect>(op->getDialect()) ||
-         isa<scf::ForOp, scf::IfOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
+         isa<scf::ForOp, scf::IfOp, scf::WhileOp, scf::ConditionOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
              tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
              tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
              tile::HullOp, tile::AllSetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp,
@@ -188,6 +189,11 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
       }
     }
   }
+  if (auto loop = dyn_cast<scf::WhileOp>(op)) {
+    if (llvm::any_of(loop->getResultTypes(), [](Type type) { return isa<RankedTensorType>(type); })) {
+      return op->emitOpError("expected a loop with a condition to carry no tiles on a GPU");
+    }
+  }
   if (auto dot = dyn_cast<tile::DotOp>(op)) {
     return roles ? verifyRoleProduct(op, dot.getA(), dot.getB(), dot.getAcc(), dot.getTransA()) : verifyDot(dot);
   }
@@ -244,6 +250,9 @@ LogicalResult ProgramVerifier::verifyRoles() {
   if (found != 1 || func.getBody().front().getOps<tile::RolesOp>().empty()) {
     return func.emitOpError("expected one tile.roles in its block, got ")
            << found << ": run tile-specialize-warps first";
+  }
+  if (tile2nvvm::isPersistent(func)) {
+    sharedBytes += kGpuProgramRingBytes;
   }
   if (warps != 8 && warps != 12) {
     return func.emitOpError("expected 8 or 12 consumer warps, two or three warpgroups, got ") << warps;

@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
 constexpr int64_t kWarpgroup = 128;               ///< threads
-/// Named barriers: 0 is the whole block's, then one for each consumer group, then one for each group's turns.
-constexpr int64_t kFirstTurnBarrier = 4;
+/// Named barriers: 0 is the whole block's, then one for each group's turns.
+constexpr int64_t kFirstTurnBarrier = 1;
 
 /// Dimensions of tensors (batch, seqlen, heads, head dim) in the order of their maps (runtime/lib/cuda/TensorMaps.cpp):
 /// what a block's columns and rows run along comes first.
@@ -29,7 +29,12 @@ constexpr std::array<unsigned, 4> kTensorMapDims = {3, kRowDim, 2, 0};
 struct RoleRegisters {
   uint32_t producer, consumer;
 };
-RoleRegisters registersOf(int64_t groups) { return groups == 2 ? RoleRegisters{24, 240} : RoleRegisters{32, 160}; }
+RoleRegisters registersOf(int64_t groups, bool persistent) {
+  if (groups == 3) {
+    return {32, 160};
+  }
+  return persistent ? RoleRegisters{40, 232} : RoleRegisters{24, 240}; // coordinates of any program take more
+}
 
 /// A tensor's block in the terms of its tensor map: the kernel's pointer argument, and a coordinate in each dimension.
 struct TensorPlace {
@@ -116,6 +121,10 @@ SmallVector<BlockArgument> tile2nvvm::mappedTensors(func::FuncOp func) {
   return tensors;
 }
 
+bool tile2nvvm::isPersistent(func::FuncOp func) {
+  return func.walk([](tile::ClaimProgramOp) { return WalkResult::interrupt(); }).wasInterrupted();
+}
+
 //===----------------------------------------------------------------------===//
 // Roles
 //===----------------------------------------------------------------------===//
@@ -131,10 +140,20 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
     ring.barriers = sharedBytes;
     sharedBytes += gpuRingBarrierBytes(ring.stages);
   }
+  SmallVector<SharedBuffer> rings;
+  for (Value ringValue : ringOrder) {
+    rings.push_back(sharedBuffers.find(ringValue)->second);
+  }
+  if (programCounter) {
+    programRing.stages = kGpuProgramRingStages;
+    programRing.barriers = sharedBytes;
+    programRing.offset = sharedBytes + gpuRingBarrierBytes(kGpuProgramRingStages);
+    sharedBytes += kGpuProgramRingBytes;
+    rings.push_back(programRing);
+  }
   Value firstThread = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, i32(0));
   ifThen(firstThread, [&] {
-    for (Value ringValue : ringOrder) {
-      const SharedBuffer &ring = sharedBuffers.find(ringValue)->second;
+    for (const SharedBuffer &ring : rings) {
       for (int64_t slot = 0; slot < ring.stages; ++slot) {
         // The producer's thread announces a copy; each consumer warp releases for itself.
         NVVM::MBarrierInitOp::create(b, barrierOf(ring, false, i32(slot)), i32(1), Value());
@@ -145,10 +164,8 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   });
   NVVM::Barrier0Op::create(b);
 
-  narrowDecisions(op);
-
   int64_t groups = warps / 4;
-  RoleRegisters registers = registersOf(groups);
+  RoleRegisters registers = registersOf(groups, static_cast<bool>(programCounter));
   Value produces = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, warp, i32(warps));
   auto ifOp = scf::IfOp::create(b, produces, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
@@ -170,7 +187,10 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
     Value last = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, warp, i32(warps - 4));
     ifThen(last, [&] { passTurn(); });
   }
-  return lowerBlock(op.getConsumer().front());
+  consuming = true;
+  status = lowerBlock(op.getConsumer().front());
+  consuming = false;
+  return status;
 }
 
 /// The first copies would wait for their maps else: asked for before anything is computed.
@@ -183,27 +203,33 @@ void FunctionLowering::prefetchTensorMaps(ValueRange maps) {
   });
 }
 
-/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by is narrowed, so that
-/// comparisons and counters, which the matrix unit waits for, take one instruction and one register each.
-void FunctionLowering::narrowDecisions(tile::RolesOp op) {
-  llvm::SetVector<Value> values;
-  op->walk([&](arith::CmpIOp compare) {
-    for (Value value : compare->getOperands()) {
+/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by, and what is divided, is
+/// narrowed, so that comparisons and counters, which the matrix unit waits for, take one instruction and one register
+/// each, and divisions no call.
+void FunctionLowering::findNumbers(tile::RolesOp op) {
+  func.walk([&](Operation *user) {
+    const bool divides = isa<arith::DivUIOp, arith::RemUIOp>(user);
+    if (!divides && !(isa<arith::CmpIOp>(user) && op->isAncestor(user))) {
+      return;
+    }
+    for (Value value : user->getOperands()) {
       Operation *def = value.getDefiningOp();
-      if (value.getType().isIndex() && def && !op->isAncestor(def) && !isa<arith::ConstantOp>(def)) {
-        values.insert(value);
+      if (value.getType().isIndex() && def && !isa<arith::ConstantOp>(def)) {
+        bool &natural = numbers[value];
+        natural |= divides;
       }
     }
   });
-  for (Value value : values) {
-    Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-    scalars.map(value, toIndex(narrow));
-  }
 }
 
-void FunctionLowering::warpgroupBarrier() {
-  Value id = arith::AddIOp::create(b, arith::ShRUIOp::create(b, warp, i32(2)), i32(1));
-  NVVM::BarrierOp::create(b, TypeRange{}, id, i32(kWarpgroup), NVVM::BarrierReductionAttr(), Value());
+void FunctionLowering::narrow(Value value) {
+  auto found = numbers.find(value);
+  if (found == numbers.end()) {
+    return;
+  }
+  Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
+  Value wide = found->second ? arith::IndexCastUIOp::create(b, b.getIndexType(), narrow).getResult() : toIndex(narrow);
+  scalars.map(value, wide);
 }
 
 /// A turn is a phase of the warpgroup's own barrier: its threads wait, those of the group before it arrive.
@@ -298,16 +324,68 @@ void FunctionLowering::lowerTake(tile::TakeOp op) {
   if (buffer.stages > 1) {
     buffer.slotBytes = arith::MulIOp::create(b, position.slot, i32(buffer.bytes()));
   }
+  Value number = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getNumber()));
+  buffer.hiddenZero = arith::ShRUIOp::create(b, number, i32(31));
   sharedBuffers[op.getBuffer()] = buffer;
 }
 
 void FunctionLowering::lowerRelease(tile::ReleaseOp op) {
   const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
   RingPosition position = positionOf(ring, op.getNumber());
-  Value barrier = barrierOf(ring, true, position.slot);
+  arrive(barrierOf(ring, true, position.slot));
+}
+
+/// An i32 that is the same in all lanes, in a form of which the assembler knows it: what is computed of it, loop bounds
+/// and places in shared memory, then stays in uniform registers, which wgmma's descriptors must be in.
+Value FunctionLowering::sameInWarp(Value number) {
+  return NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
+}
+
+/// For the warp, whose lanes are here together.
+void FunctionLowering::arrive(Value barrier) {
   ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
     NVVM::MBarrierArriveOp::create(b, Type(), barrier, Value(), NVVM::MemScopeKind::CTA, false);
   });
+}
+
+//===----------------------------------------------------------------------===//
+// Programs of persistent blocks
+//===----------------------------------------------------------------------===//
+
+/// The counter wraps to 0 at the launch's last claim: blocks claim as many programs as are given out, and each once in
+/// vain, which together is the number of programs.
+void FunctionLowering::claimProgram(tile::ClaimProgramOp op) {
+  Value top = arith::SubIOp::create(b, programs, i32(1));
+  Value claimed = LLVM::AtomicRMWOp::create(b, LLVM::AtomicBinOp::uinc_wrap, programCounter, top,
+                                            LLVM::AtomicOrdering::monotonic);
+  Value blocks = NVVM::GridDimXOp::create(b, b.getI32Type());
+  Value next = arith::AddIOp::create(b, claimed, blocks);
+  scalars.map(op.getNumber(), arith::IndexCastUIOp::create(b, b.getIndexType(), next).getResult());
+}
+
+Value FunctionLowering::programNumber(Value slot) {
+  Value bytes = arith::MulIOp::create(b, slot, i32(4));
+  Value address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{bytes});
+  return LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
+                             ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(programRing.offset)});
+}
+
+void FunctionLowering::announceProgram(tile::AnnounceProgramOp op) {
+  RingPosition position = positionOf(programRing, op.getTurn());
+  waitBarrier(barrierOf(programRing, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
+  Value number = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getProgram()));
+  LLVM::StoreOp::create(b, number, programNumber(position.slot), 4);
+  NVVM::MBarrierArriveOp::create(b, Type(), barrierOf(programRing, false, position.slot), Value(),
+                                 NVVM::MemScopeKind::CTA, false);
+}
+
+void FunctionLowering::awaitProgram(tile::AwaitProgramOp op) {
+  RingPosition position = positionOf(programRing, op.getTurn());
+  waitBarrier(barrierOf(programRing, false, position.slot), position.parity);
+  Value number = LLVM::LoadOp::create(b, b.getI32Type(), programNumber(position.slot), 4);
+  number = sameInWarp(number);
+  arrive(barrierOf(programRing, true, position.slot));
+  scalars.map(op.getProgram(), arith::IndexCastUIOp::create(b, b.getIndexType(), number).getResult());
 }
 
 //===----------------------------------------------------------------------===//
@@ -420,6 +498,10 @@ void FunctionLowering::startProduct(Value a, Value right, Value accumulator, boo
     // 64 rows a warpgroup.
     Value group = arith::ShRUIOp::create(b, warp, i32(2));
     Value byte = arith::MulIOp::create(b, group, i32(64 * kBoxBytes));
+    if (buffer.hiddenZero) {
+      // Else the assembler computes the places of all slices of a ahead of the loop, 64 bits each, and spills them.
+      byte = arith::AddIOp::create(b, byte, buffer.hiddenZero);
+    }
     leftStart = matrixDescriptor(sharedBuffers.find(a)->second, byte, 16);
   } else {
     registers.assign(fragmentOf(a).begin(), fragmentOf(a).end());

@@ -29,6 +29,7 @@ struct ProgramShape {
   /// Products take the tensors' own element type, and probabilities are rounded to it (GPU: that is what its matrix
   /// instructions multiply). Otherwise all arithmetic is float32.
   bool storageOperands = false;
+  bool persistent = false; ///< a GPU's block runs many programs, and may choose in which order
 
   /// The shape that the attribute `tile.schedule` asks for; nothing if it is of another kind.
   static std::optional<ProgramShape> of(mlir::Attribute schedule);

@@ -30,9 +30,11 @@ struct Plan {
   size_t stepCount = 0; ///< 0: nothing to compute
   std::array<Step, 3> steps;
   /// Bytes that the caller provides to bindPlan, 64-byte aligned: packed GLM's row limits, int32 (batch, seqlen_q), and
-  /// the row bounds of documents and key padding, int32 (batch, 2, seqlen_q), (batch, 3, seqlen_q) with padding.
+  /// the row bounds of documents and key padding, int32 (batch, 2, seqlen_q), (batch, 3, seqlen_q) with padding,
+  /// and the counter of persistent blocks.
   size_t workspaceBytes = 0;
   size_t rowBoundsAt = 0; ///< where the row bounds begin in it
+  size_t programCounterAt = 0; ///< where the counter of persistent blocks lies in it, of a forward kernel that has them
 
   std::span<Step> list() { return {steps.data(), stepCount}; }
   std::span<const Step> list() const { return {steps.data(), stepCount}; }

@@ -9,6 +9,14 @@ func.func @coords_C1(%n: index) {
 
 // -----
 
+func.func @coords_C2(%n: index) {
+  // expected-error @+1 {{tile.coords-C2: expected together only with heavy_last and two sizes}}
+  %m, %h, %b = tile.coords sizes(%n, %n) together(%n) : index, index, index
+  return
+}
+
+// -----
+
 func.func @view_C1_sizes(%p: !tile.ptr<f32>, %i: index) {
   // expected-error @+1 {{tile.view-C1: expected 2 sizes and strides, got 1 and 2}}
   %v = tile.view %p[%i] sizes(%i) strides(%i, %i) : !tile.ptr<f32> -> !tile.view<2 x f32>

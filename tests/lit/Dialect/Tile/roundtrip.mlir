@@ -8,6 +8,8 @@
 func.func @coords(%row_blocks: index, %heads: index) {
   // CHECK: %{{.*}}:3 = tile.coords sizes(%[[BLOCKS]], %[[HEADS]]) {heavy_last} : index, index, index
   %m, %h, %b = tile.coords sizes(%row_blocks, %heads) {heavy_last} : index, index, index
+  // CHECK: %{{.*}}:3 = tile.coords sizes(%[[BLOCKS]], %[[HEADS]]) together(%[[HEADS]]) {heavy_last} : index, index, index
+  %m2, %h2, %b2 = tile.coords sizes(%row_blocks, %heads) together(%heads) {heavy_last} : index, index, index
   // CHECK: %{{.*}}:2 = tile.coords sizes(%[[BLOCKS]]) : index, index
   %m1, %b1 = tile.coords sizes(%row_blocks) : index, index
   // CHECK: %{{.*}} = tile.coords sizes() : index

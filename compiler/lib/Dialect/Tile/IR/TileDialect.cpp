@@ -127,7 +127,7 @@ LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
 }
 
 LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
-                                      int64_t warps, int64_t stages) {
+                                      int64_t warps, int64_t stages, int64_t persistent, bool turns) {
   if (warps < 1 || warps > 16) {
     return emitError() << "expected 1 to 16 warps, got " << warps;
   }
@@ -140,6 +140,9 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   }
   if (stages < 1 || stages > 4) {
     return emitError() << "expected 1 to 4 stages, got " << stages;
+  }
+  if (persistent < 0 || persistent > 2) {
+    return emitError() << "expected 1 or 2 buffers for the queries of persistent blocks, got " << persistent;
   }
   return success();
 }

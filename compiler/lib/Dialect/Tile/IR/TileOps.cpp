@@ -17,6 +17,9 @@ LogicalResult CoordsOp::verify() {
     return emitOpError("tile.coords-C1: expected ")
            << getSizes().size() + 1 << " results for " << getSizes().size() << " sizes, got " << getCoords().size();
   }
+  if (getTogether() && (!getHeavyLast() || getSizes().size() != 2)) {
+    return emitOpError("tile.coords-C2: expected together only with heavy_last and two sizes");
+  }
   return success();
 }
 

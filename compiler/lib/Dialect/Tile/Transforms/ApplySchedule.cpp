@@ -38,6 +38,26 @@ void placeOnLinearGrid(CoordsOp op) {
   op.erase();
 }
 
+/// As placeOnLinearGrid for sizes (n, m), but in sections of `together` values of the second and third coordinate at
+/// once: within one, programs with a larger first coordinate come first, whatever the others. The last section may have
+/// fewer.
+void placeInSections(CoordsOp op) {
+  ImplicitLocOpBuilder b(op.getLoc(), op);
+  Value blocks = op.getSizes()[0], columns = op.getSizes()[1], together = op.getTogether();
+  Value program = ProgramOp::create(b, b.getIndexType());
+  Value all = arith::DivUIOp::create(b, ProgramCountOp::create(b, b.getIndexType()), blocks);
+  Value section = arith::DivUIOp::create(b, program, arith::MulIOp::create(b, blocks, together));
+  Value first = arith::MulIOp::create(b, section, together);
+  Value inside = arith::SubIOp::create(b, program, arith::MulIOp::create(b, first, blocks));
+  Value width = arith::MinUIOp::create(b, together, arith::SubIOp::create(b, all, first));
+  Value last = arith::SubIOp::create(b, blocks, arith::ConstantIndexOp::create(b, 1));
+  Value block = arith::SubIOp::create(b, last, arith::DivUIOp::create(b, inside, width));
+  Value column = arith::AddIOp::create(b, first, arith::RemUIOp::create(b, inside, width));
+  Value second = arith::RemUIOp::create(b, column, columns), third = arith::DivUIOp::create(b, column, columns);
+  op.replaceAllUsesWith(ValueRange{block, second, third});
+  op.erase();
+}
+
 class TileApplySchedulePass : public tilewright::tile::impl::TileApplyScheduleBase<TileApplySchedulePass> {
 public:
   void runOnOperation() override {
@@ -53,7 +73,11 @@ public:
     SmallVector<CoordsOp> coords;
     func.walk([&](CoordsOp op) { coords.push_back(op); });
     for (CoordsOp op : coords) {
-      placeOnLinearGrid(op);
+      if (op.getTogether()) {
+        placeInSections(op);
+      } else {
+        placeOnLinearGrid(op);
+      }
     }
     if (auto cpu = dyn_cast<ScheduleAttr>(schedule)) {
       func.walk([&](DotOp op) {

@@ -57,6 +57,13 @@ public:
         valuesRelease = release;
       }
     }
+    if (auto queries = scores.getA().getDefiningOp<TakeOp>()) {
+      for (auto release : loop->getBlock()->getOps<ReleaseOp>()) {
+        if (release.getRing() == queries.getRing()) {
+          queriesReleases.push_back(release);
+        }
+      }
+    }
     bool lateIsPure = llvm::all_of(late, [&](Operation *op) {
       return op && op->getBlock() == loop.getBody() && (op == last || (isPure(op) && op->getNumRegions() == 0));
     });
@@ -69,6 +76,7 @@ public:
     Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, begin, end);
     auto ifOp = scf::IfOp::create(b, loop.getResultTypes(), any, /*withElseRegion=*/true);
     b.setInsertionPointToStart(ifOp.elseBlock());
+    releaseQueries();
     scf::YieldOp::create(b, loop.getInitArgs());
 
     b.setInsertionPointToStart(ifOp.thenBlock());
@@ -81,6 +89,7 @@ public:
       b.setInsertionPointToStart(rotated.getBody());
       scf::YieldOp::create(b, laterBlock(rotated, one));
     }
+    releaseQueries();
     // The last block's last product.
     IRMapping mapping;
     mapping.map(loop.getInductionVar(), arith::SubIOp::create(b, end, one).getResult());
@@ -94,6 +103,9 @@ public:
     scf::YieldOp::create(b, finals);
     loop.replaceAllUsesWith(ifOp.getResults());
     loop.erase();
+    for (ReleaseOp release : queriesReleases) {
+      release->erase();
+    }
   }
 
 private:
@@ -116,6 +128,13 @@ private:
 
   void releaseValues(IRMapping &mapping) {
     ReleaseOp::create(b, valuesRelease.getRing(), recompute(b, valuesRelease.getNumber(), loop, mapping));
+  }
+
+  /// Behind the loop buffers of the scores' left operand were given back: no product after the last scores reads them.
+  void releaseQueries() {
+    for (ReleaseOp release : queriesReleases) {
+      b.clone(*release);
+    }
   }
 
   void clone(Operation &op, IRMapping &mapping) {
@@ -204,21 +223,21 @@ private:
   DotOp scores, last;
   TakeOp values;
   ReleaseOp valuesRelease;
+  SmallVector<ReleaseOp, 1> queriesReleases;
   unsigned accumulator = 0;
   llvm::SmallPtrSet<Operation *, 8> late;
 };
 
 class TileOverlapProductsPass : public tilewright::tile::impl::TileOverlapProductsBase<TileOverlapProductsPass> {
 public:
-  using TileOverlapProductsBase::TileOverlapProductsBase;
-
   void runOnOperation() override {
+    auto schedule = getOperation()->getAttrOfType<GpuScheduleAttr>(kScheduleAttr);
     SmallVector<scf::ForOp> loops;
     getOperation().walk([&](RolesOp roles) {
       llvm::append_range(loops, roles.getConsumer().getOps<scf::ForOp>());
     });
     for (scf::ForOp loop : loops) {
-      Overlapper overlapper(loop, turns);
+      Overlapper overlapper(loop, schedule && schedule.getTurns());
       if (overlapper.match()) {
         overlapper.run();
         ++numLoops;

@@ -32,7 +32,9 @@ bool usesTiles(Operation *op) {
 
 class Specializer {
 public:
-  Specializer(func::FuncOp func, int64_t stages) : func(func), stages(stages), b(func.getLoc(), func.getContext()) {}
+  Specializer(func::FuncOp func, GpuScheduleAttr schedule)
+      : func(func), stages(schedule.getStages()), stagesAhead(std::max<int64_t>(schedule.getPersistent(), 1)),
+        b(func.getLoc(), func.getContext()) {}
 
   LogicalResult run() {
     if (func.isExternal() || !llvm::hasSingleElement(func.getBody())) {
@@ -78,7 +80,6 @@ public:
       op->moveBefore(&consumer, consumer.end());
     }
     consume(ahead, loops.front());
-    storeThrough(consumer);
     return success();
   }
 
@@ -107,7 +108,7 @@ private:
   void produce(Block &block, ArrayRef<LoadOp> ahead, scf::ForOp loop) {
     b.setInsertionPointToStart(&block);
     for (LoadOp load : ahead) {
-      Value ring = makeRing(load, 1);
+      Value ring = makeRing(load, stagesAhead);
       FillOp::create(b, load.getView(), load.getIndices(), load.getBounds(), ring, constant(0));
     }
     auto fills = scf::ForOp::create(b, loop.getLowerBound(), loop.getUpperBound(), loop.getStep());
@@ -137,7 +138,11 @@ private:
   void consume(ArrayRef<LoadOp> ahead, scf::ForOp loop) {
     for (LoadOp load : ahead) {
       b.setInsertionPoint(load);
-      take(load, constant(0));
+      Value first = constant(0);
+      b.setInsertionPointAfter(loop);
+      ReleaseOp::create(b, rings.lookup(load), first);
+      b.setInsertionPoint(load);
+      take(load, first);
     }
     b.setInsertionPointToStart(loop.getBody());
     Value number = numberOf(loop, loop.getInductionVar());
@@ -153,24 +158,9 @@ private:
     }
   }
 
-  /// A store of a whole tile may use a buffer that was filled ahead of the loop: what the store's own threads read of
-  /// it they have read by then.
-  void storeThrough(Block &consumer) {
-    for (auto store : consumer.getOps<StoreOp>()) {
-      auto tile = cast<RankedTensorType>(store.getTile().getType());
-      for (auto taken : consumer.getOps<TakeOp>()) {
-        SharedType type = taken.getBuffer().getType();
-        if (tile.getRank() == 2 && type.getRows() == tile.getDimSize(0) && type.getCols() >= tile.getDimSize(1) &&
-            type.getElementType() == tile.getElementType()) {
-          store.getThroughMutable().assign(taken.getBuffer());
-          return; // one: a second store would have to wait for the first
-        }
-      }
-    }
-  }
-
   func::FuncOp func;
-  int64_t stages;
+  int64_t stages;      ///< of rings that the loop fills
+  int64_t stagesAhead; ///< of the others: of persistent blocks, for queries of more than one program
   ImplicitLocOpBuilder b;
   DenseMap<Operation *, Value> rings; ///< by load
 };
@@ -188,7 +178,7 @@ public:
       func.emitOpError("expected the attribute ") << kScheduleAttr << " (#tile.gpu_schedule)";
       return signalPassFailure();
     }
-    Specializer specializer(func, schedule.getStages());
+    Specializer specializer(func, schedule);
     if (failed(specializer.run())) {
       return signalPassFailure();
     }

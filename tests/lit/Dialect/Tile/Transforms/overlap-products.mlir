@@ -1,6 +1,6 @@
 // A block's last product runs beside the next block's scores.
-// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products{turns=false}))" -split-input-file | FileCheck "%s"
-// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s" --check-prefix=TURNS
+// RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s"
+// RUN: sed "s/attributes {}/attributes {tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 2, turns true>}/" "%s" | tilewright-opt --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s" --check-prefix=TURNS
 
 // TURNS-LABEL: func.func @rotated(
 // TURNS: tile.take_turn
@@ -18,6 +18,7 @@
 // CHECK-LABEL: func.func @rotated(
 // CHECK: tile.roles
 // CHECK: %[[ANY:.*]] = arith.cmpi slt, %arg3, %arg4 : index
+// CHECK-NOT: tile.take_turn
 // CHECK: scf.if %[[ANY]] -> (tensor<128xf32>, tensor<128x64xf32>) {
 // The first block, up to its last product; nothing to rescale yet.
 // CHECK: tile.take %arg1[%arg3]
@@ -49,7 +50,8 @@
 // CHECK-NEXT: scf.yield %{{.*}}, %[[ALL]]
 // CHECK: } else {
 // CHECK-NEXT: scf.yield %{{.*}}, %[[Z]]
-func.func @rotated(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %vs: !ks, %begin: index, %end: index) {
+func.func @rotated(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %vs: !ks, %begin: index, %end: index)
+    attributes {} {
   %c1 = arith.constant 1 : index
   tile.roles producer {
   } consumer {
@@ -82,7 +84,8 @@ func.func @rotated(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %vs: !ks, %begin
 // CHECK-LABEL: func.func @one_product(
 // CHECK-NOT: tile.start_dot
 // CHECK: tile.dot
-func.func @one_product(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %begin: index, %end: index) {
+func.func @one_product(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %begin: index, %end: index)
+    attributes {} {
   %c1 = arith.constant 1 : index
   tile.roles producer {
   } consumer {
@@ -92,6 +95,48 @@ func.func @one_product(%q: !tile.shared<128 x 64 x bf16>, %ks: !ks, %begin: inde
       %s = tile.dot %q, %k, %zs trans_b : !tile.shared<128 x 64 x bf16>, !k -> tensor<128x16xf32>
       tile.release %ks[%j] : !ks
     }
+  }
+  return
+}
+
+// -----
+
+// Queries that were given back behind the loop are given back ahead of its last product, or where there is no block.
+!ks = !tile.shared<16 x 64 x bf16, stages 2>
+!k = !tile.shared<16 x 64 x bf16>
+!q = !tile.shared<128 x 64 x bf16>
+
+// CHECK-LABEL: func.func @queries(
+// CHECK: scf.if
+// CHECK: scf.for
+// CHECK-NOT: tile.release %arg0
+// CHECK: scf.yield
+// CHECK: tile.release %arg0[%{{.*}}]
+// CHECK: tile.take %arg2
+// CHECK: tile.dot
+// CHECK: } else {
+// CHECK-NEXT: tile.release %arg0[%{{.*}}]
+// CHECK-NEXT: scf.yield
+// CHECK-NOT: tile.release
+func.func @queries(%qs: !q, %ks: !ks, %vs: !ks, %begin: index, %end: index) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  tile.roles producer {
+  } consumer {
+    %zs = arith.constant dense<0.0> : tensor<128x16xf32>
+    %zo = arith.constant dense<0.0> : tensor<128x64xf32>
+    %q = tile.take %qs[%c0] : !q -> !q
+    %r = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<128x64xf32>) {
+      %k = tile.take %ks[%j] : !ks -> !k
+      %s = tile.dot %q, %k, %zs trans_b : !q, !k -> tensor<128x16xf32>
+      tile.release %ks[%j] : !ks
+      %v = tile.take %vs[%j] : !ks -> !k
+      %p = arith.truncf %s : tensor<128x16xf32> to tensor<128x16xbf16>
+      %next = tile.dot %p, %v, %o : tensor<128x16xbf16>, !k -> tensor<128x64xf32>
+      tile.release %vs[%j] : !ks
+      scf.yield %next : tensor<128x64xf32>
+    }
+    tile.release %qs[%c0] : !q
   }
   return
 }

@@ -25,21 +25,23 @@ def Tile_I32Tile : Tile_TileOf<[I32]>;
 // Programs
 //===----------------------------------------------------------------------===//
 
-def Tile_CoordsOp : Tile_Op<"coords", [Pure]> {
+def Tile_CoordsOp : Tile_Op<"coords", [Pure, AttrSizedOperandSegments]> {
   let summary = "this program's coordinates in an abstract grid";
   let description = [{
     The grid has one more dimension than there are `sizes`: the outermost size is known to the launch only. The schedule
     decides how programs are enumerated: `tile-apply-schedule` replaces this operation. `heavy_last` says that programs
-    whose first coordinate is larger do more work, so that a schedule may start them first.
+    whose first coordinate is larger do more work, so that a schedule may start them first; `together`, for how many
+    values of the second one at once it does so, at least 1: programs that share it read the same memory.
 
     Constraints
     - `tile.coords-C1`: there is exactly one more result than there are sizes.
+    - `tile.coords-C2`: `together` is given only with heavy_last and two sizes.
 
     Example: `%m, %h, %b = tile.coords sizes(%row_blocks, %heads) {heavy_last} : index, index, index`
   }];
-  let arguments = (ins Variadic<Index>:$sizes, UnitAttr:$heavy_last);
+  let arguments = (ins Variadic<Index>:$sizes, Optional<Index>:$together, UnitAttr:$heavy_last);
   let results = (outs Variadic<Index>:$coords);
-  let assemblyFormat = "`sizes` `(` $sizes `)` attr-dict `:` type($coords)";
+  let assemblyFormat = "`sizes` `(` $sizes `)` (`together` `(` $together^ `)`)? attr-dict `:` type($coords)";
   let hasVerifier = 1;
 }
 
@@ -50,6 +52,16 @@ def Tile_ProgramOp : Tile_Op<"program", [Pure]> {
   }];
   let results = (outs Index:$number);
   let assemblyFormat = "attr-dict `:` type($number)";
+}
+
+def Tile_ProgramCountOp : Tile_Op<"program_count", [Pure]> {
+  let summary = "how many programs the launch has";
+  let description = [{
+    Where a block runs several (`tile-persist-programs`), more than there are blocks. Example:
+    `%n = tile.program_count : index`
+  }];
+  let results = (outs Index:$count);
+  let assemblyFormat = "attr-dict `:` type($count)";
 }
 
 //===----------------------------------------------------------------------===//

@@ -120,4 +120,34 @@ def Tile_PassTurnOp : Tile_Op<"pass_turn", [MemoryEffects<[MemRead, MemWrite]>]>
   let assemblyFormat = "attr-dict";
 }
 
+def Tile_ClaimProgramOp : Tile_Op<"claim_program", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the number of a program that no block has run (producer)";
+  let description = [{
+    Programs below the number of blocks are the blocks' first ones; the others are given out in ascending order, to
+    whichever block asks. At `tile.program_count` or above: none is left, and the block must not ask again.
+
+    Example: `%next = tile.claim_program : index`
+  }];
+  let results = (outs Index:$number);
+  let assemblyFormat = "attr-dict `:` type($number)";
+}
+
+def Tile_AnnounceProgramOp : Tile_Op<"announce_program", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "tell the consumers which program comes next (producer)";
+  let description = [{
+    `turn` counts the announcements of a block from 0. Waits until all consumers have read the last but one. Example:
+    `tile.announce_program %p at %n`
+  }];
+  let arguments = (ins Index:$program, Index:$turn);
+  let assemblyFormat = "$program `at` $turn attr-dict";
+}
+
+def Tile_AwaitProgramOp : Tile_Op<"await_program", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "the program that the producer announced (consumer)";
+  let description = "Example: `%p = tile.await_program at %n : index`";
+  let arguments = (ins Index:$turn);
+  let results = (outs Index:$program);
+  let assemblyFormat = "`at` $turn attr-dict `:` type($program)";
+}
+
 #endif // TILEWRIGHT_DIALECT_TILE_IR_TILEROLEOPS

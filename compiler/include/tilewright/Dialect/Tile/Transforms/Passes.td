@@ -89,9 +89,8 @@ def TileSpecializeWarps : Pass<"tile-specialize-warps", "::mlir::func::FuncOp"> 
     Every `tile.load` that feeds a product becomes a ring in shared memory: with one buffer if it stands ahead of the
     loop over blocks, with as many as the schedule has stages inside it. A `tile.roles` holds the producer, which fills
     the rings in the order in which they are read, and the consumers, which take a buffer where the load stood and
-    release it behind the last product that reads it. All other work on tiles moves to the consumers; scalars stay ahead
-    and are computed by both. A store of a rank-2 tile after the loop goes through a buffer that was filled ahead of it,
-    if one is large enough.
+    release it behind the last product that reads it, or, where it was filled ahead of the loop, behind the loop. All
+    other work on tiles moves to the consumers; scalars stay ahead and are computed by both.
 
     Refused with a message: what `tile-stage-loads` refuses, loads that leave rows out, more than one loop over blocks,
     and one whose step is not 1.
@@ -123,7 +122,9 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
     registers the product was reading). Behind the loop the last product of the last block is left. All of it is in an
     `scf.if`, for ranges may be empty. Loops of another form stay as they are.
 
-    With `turns`, warpgroups take turns to start the two products (`tile.take_turn`, `tile.pass_turn`), so that one
+    A buffer of the scores' left operand that was released behind the loop is released ahead of that last product.
+
+    Where the schedule has `turns`, warpgroups take turns to start the two products (`tile.take_turn`, `tile.pass_turn`), so that one
     computes its softmax while another's products run.
 
     Runs after `tile-specialize-warps`. Bit-preserving: the same operations in another order, but for the rescaling of
@@ -142,8 +143,35 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
     ```
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
-  let options = [Option<"turns", "turns", "bool", /*default=*/"true", "Warpgroups take turns to start products">];
   let statistics = [Statistic<"numLoops", "loops", "Number of loops rotated">];
+}
+
+def TilePersistPrograms : Pass<"tile-persist-programs", "::mlir::func::FuncOp"> {
+  let summary = "Let a block run one program after the other (sm_90a)";
+  let description = [{
+    Where the schedule says so (`persistent` of `#tile.gpu_schedule`), both roles of `tile.roles` become loops over
+    programs. The producer starts with the program of its block's number (`tile.program`), claims the next one when all
+    copies of this one have been started, and announces each to the consumers; so it copies for the next program while
+    they finish this one. What stood ahead of the roles and follows from the program's number is computed in both loops.
+    Fills of rings are numbered through from program to program.
+
+    Runs after `tile-overlap-products`. Bit-preserving.
+
+    Example: the consumers
+    ```mlir
+    %r:3 = scf.while (%n = %zero, %fills = %zero) : (index, index) -> (index, index, index) {
+      %p = tile.await_program at %n : index
+      %more = arith.cmpi ult, %p, %count : index
+      scf.condition(%more) %n, %fills, %p : index, index, index
+    } do {
+    ^bb0(%n: index, %fills: index, %p: index):
+      ... coordinates from %p, tile.take %ring[%n], the loop over blocks ...
+      tile.release %ring[%n]
+      scf.yield %next, %fills_after : index, index
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
 }
 
 #endif // TILEWRIGHT_DIALECT_TILE_TRANSFORMS_PASSES
