@@ -239,7 +239,8 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   Sizes sizes;
   sizes.seqlenQ = 300;
   sizes.seqlenK = 400;
-  sizes.headDim = sizes.headDimV = 64;
+  sizes.headDim = 64;
+  sizes.headDimV = 96;
   sizes.dtype = TW_BFLOAT16;
   Call call(sizes);
   call.args.causal = 1;
@@ -256,7 +257,7 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   EXPECT_EQ(driver.launches[0].block, 384u);
   EXPECT_EQ(driver.launches[0].sharedBytes, fakeCompiler().sharedBytes);
   ASSERT_EQ(driver.maps.size(), 3u);
-  const FakeDriver::EncodedMap &q = driver.maps[0], &k = driver.maps[1];
+  const FakeDriver::EncodedMap &q = driver.maps[0], &k = driver.maps[1], &v = driver.maps[2];
   EXPECT_EQ(q.memory, call.args.q.data);
   EXPECT_EQ(q.type, cuda::kTensorMapBFloat16);
   EXPECT_THAT(q.sizes, ElementsAre(64, 300, 4, 2));
@@ -265,7 +266,10 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   EXPECT_EQ(k.memory, call.args.k.data);
   EXPECT_THAT(k.sizes, ElementsAre(64, 300, 2, 2)) << "keys that no row sees read as zeros";
   EXPECT_THAT(k.box, ElementsAre(64, 64, 1, 1));
-  EXPECT_EQ(driver.maps[2].memory, call.args.v.data);
+  EXPECT_EQ(v.memory, call.args.v.data);
+  EXPECT_THAT(v.sizes, ElementsAre(96, 300, 2, 2));
+  EXPECT_THAT(v.strides, ElementsAre(2 * 96 * 2, 96 * 2, 400 * 2 * 96 * 2));
+  EXPECT_THAT(v.box, ElementsAre(64, 64, 1, 1));
 
   driver.failNext("TensorMapEncodeTiled", 1);
   try {
