@@ -15,6 +15,11 @@ from .errors import TilewrightError, Unsupported
 from .functions import checked_bool, flash_attn_func
 
 TABLES = Path(__file__).resolve().parent / "schedules"
+# A GPU's instruction families.
+FAMILIES = {
+    "sm_80": "family sm_80 (mma.sync and cp.async, which every GPU has)",
+    "sm_90a": "family sm_90a (wgmma and TMA, which compute capability 9.0 alone has)",
+}
 # What stands behind the blocks in a GPU schedule's text; a warpgroup that consumes has 64 query rows.
 SCHEDULE_COUNTS = {"w": "warps", "g": "consumer_warpgroups", "s": "stages"}
 
@@ -66,7 +71,8 @@ class Explanation:
         ``problem``: shapes, types, and the mask arguments. ``error``: see :attr:`error`; what could not be found out
         because of it is None below. ``device``: ``target`` and ``why``. ``plan``: ``steps``, each with ``kernel``,
         ``key``, ``fields``, ``schedule``, ``programs``, ``origin`` ("memory", "disk", "compile") and ``origin_why``;
-        ``workspace_bytes``. ``blocks``: ``block_m``, ``block_n``, ``shape``, and how many are ``skipped``, ``partial``,
+        ``workspace_bytes``; ``summary``, the forward kernel's target, schedule and instruction family in a line, with
+        what stands in the way of Hopper's own (None without a step). ``blocks``: ``block_m``, ``block_n``, ``shape``, and how many are ``skipped``, ``partial``,
         ``full``. ``not_used``: a list of ``what`` and ``why``.
         """
         return copy.deepcopy(self._facts)
@@ -85,6 +91,8 @@ class Explanation:
                 lines += _step_lines(number, step)
             if not steps:
                 lines.append("  none: the output has no elements")
+            else:
+                lines.append(f"kernel    {facts['plan']['summary']}")
         if facts["blocks"] is not None:
             lines.append("blocks    " + _blocks_line(facts["blocks"]))
         lines += [f"not used  {item['what']}: {item['why']}" for item in facts["not_used"]]
@@ -159,6 +167,7 @@ def _explain(facts: Dict[str, Any], given: Dict[str, Any]) -> None:
     facts["plan"] = {
         "steps": [_step(step, q.shape[1], shared, "document_ids" in given, engine) for step in plan["steps"]],
         "workspace_bytes": plan["workspace_bytes"],
+        "summary": _summary(plan),
     }
     on_host = {
         name: value.cpu() if name in MASK_ARRAYS and getattr(value, "is_cuda", False) else value
@@ -194,7 +203,7 @@ def _device(q: Any, plan: Dict[str, Any], info: Dict[str, Any]) -> Dict[str, str
     if getattr(q, "is_cuda", False):
         index = q.device.index
         found = next(d for d in info["devices"]["cuda"]["devices"] if d["index"] == index)
-        target = _fields(plan["steps"][0]["key"])["target"] if plan["steps"] else f"cuda:{index}"
+        target = _fields(plan["steps"][-1]["key"])["target"] if plan["steps"] else f"cuda:{index}"
         capability = f"{found['name']}, compute capability {found['compute_capability']}"
         how = "its driver assembles the code" if target.endswith(":ptx") else "machine code is made for it"
         return {"target": target, "why": f"q is on cuda:{index}, {capability}; {how}"}
@@ -208,6 +217,20 @@ def _device(q: Any, plan: Dict[str, Any], info: Dict[str, Any]) -> Dict[str, str
     )
     threads = f", {cpu['threads']} threads" if "threads" in cpu else ""
     return {"target": f"cpu:{cpu['level']}", "why": f"q is on the CPU, {why}{threads}"}
+
+
+def _summary(plan: Dict[str, Any]) -> Optional[str]:
+    """One line on the forward kernel, the plan's last step."""
+    if not plan["steps"]:
+        return None
+    fields = _fields(plan["steps"][-1]["key"])
+    family, _, code = fields["target"].partition(":")
+    text = f"forward, schedule {fields['schedule']}, "
+    if family not in FAMILIES:
+        return text + f"for {fields['target']}"
+    text += ("as PTX, " if code == "ptx" else f"for {code}, ") + FAMILIES[family]
+    why = plan.get("why_not_sm_90a")
+    return text if why is None else f"{text}, not {FAMILIES['sm_90a']}: {why}"
 
 
 def _fields(key: str) -> Dict[str, str]:

@@ -1,66 +1,116 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls for a sanitizer to watch, and repeated ones to compare bit for bit, on a CUDA device.
 
-    compute-sanitizer --tool memcheck python tests/gpu/exercise.py      # or racecheck: 160 calls
-    python tests/gpu/exercise.py --repeats 50                           # instead: each head dim so often, bit for bit
+    compute-sanitizer --tool memcheck python tests/gpu/exercise.py      # or racecheck: a reduced catalogue of calls
+    python tests/gpu/exercise.py --repeats 1000                         # instead: each head dim so often, bit for bit
+
+A Hopper GPU runs its own kernels (the family sm_90a) where they serve a call; --family sm_80 leaves them out. The last
+lines say how many calls each family served. What a sanitizer sees of those kernels: kernels/docs/performance.md.
 """
 import argparse
+import collections
 import sys
+from typing import Counter, Optional
 
 import torch
 
 import tilewright
 
-
-def every_mask() -> int:
-    """All masks over head dims 37 to 256 and uneven lengths, both types; returns the number of calls."""
-    calls = 0
-    for dtype in (torch.float16, torch.bfloat16):
-        for d, dv in ((64, 64), (40, 40), (37, 37), (128, 96), (256, 256)):
-            for sq, sk in ((130, 200), (64, 64), (1, 77), (200, 130)):
-                q = torch.randn(2, sq, 4, d, device="cuda").to(dtype)
-                k = torch.randn(2, sk, 2, d, device="cuda").to(dtype)
-                v = torch.randn(2, sk, 2, dv, device="cuda").to(dtype)
-                single = torch.tensor([sk // 3, sk], device="cuda", dtype=torch.int32)
-                pairs = torch.tensor([[[0, 40], [30, 60]]] * 2, device="cuda", dtype=torch.int32)
-                tilewright.flash_attn_func(q, k, v)
-                tilewright.flash_attn_func(q, k, v, causal=True, return_lse=True)
-                tilewright.flash_attn_func(q, k, v, causal=True, glm_mask=single)
-                tilewright.flash_attn_func(q, k, v, causal=True, glm_mask=pairs)
-                torch.cuda.synchronize()
-                calls += 4
-    return calls
+# (head_dim, head_dim_v, type). 37 is no multiple of 8: no kernel of sm_90a.
+CATALOGUE = (
+    (64, 64, torch.float16),
+    (40, 40, torch.bfloat16),
+    (37, 37, torch.float16),
+    (128, 96, torch.bfloat16),
+    (64, 128, torch.bfloat16),
+    (192, 128, torch.bfloat16),
+    (256, 256, torch.float16),
+)
+LENGTHS = ((130, 200), (64, 64), (1, 77), (200, 130))
+REPEATED = tuple((d, d) for d in (40, 48, 64, 72, 80, 96, 128, 192, 256)) + ((64, 128), (192, 128))
 
 
-def differing_repeats(repeats: int) -> int:
-    """Causal calls beside products on another stream; returns how many differ from the first in any bit."""
-    differing = 0
-    other = torch.cuda.Stream()
-    for d in (40, 64, 96, 128, 256):
-        q, k, v = (torch.randn(2, 1000, 8, d, device="cuda", dtype=torch.bfloat16) for _ in range(3))
-        first = tilewright.flash_attn_func(q, k, v, causal=True)
-        for _ in range(repeats):
-            with torch.cuda.stream(other):
-                x = torch.randn(2048, 2048, device="cuda")
-                x @ x
-            differing += not torch.equal(first, tilewright.flash_attn_func(q, k, v, causal=True))
-    return differing
+def family_of(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **arguments) -> str:
+    key = tilewright.inspect.plan(q, k, v, **arguments)["steps"][-1]["key"]
+    return key.split("target=")[1].split(":")[0]
+
+
+def every_mask(engine: Optional[tilewright.Engine]) -> Counter[str]:
+    """All masks over CATALOGUE and LENGTHS; returns the number of calls that each family served."""
+    served: Counter[str] = collections.Counter()
+    for d, dv, dtype in CATALOGUE:
+        for sq, sk in LENGTHS:
+            q = torch.randn(2, sq, 4, d, device="cuda").to(dtype)
+            k = torch.randn(2, sk, 2, d, device="cuda").to(dtype)
+            v = torch.randn(2, sk, 2, dv, device="cuda").to(dtype)
+            single = torch.tensor([sk // 3, sk], device="cuda", dtype=torch.int32)
+            pairs = torch.tensor([[[0, 40], [30, 60]]] * 2, device="cuda", dtype=torch.int32)
+            for arguments in (
+                {},
+                {"causal": True},
+                {"causal": True, "causal_align": "top_left"},
+                {"causal": True, "glm_mask": single},
+                {"causal": True, "glm_mask": pairs},
+            ):
+                tilewright.flash_attn_func(q, k, v, return_lse=True, engine=engine, **arguments)
+                served[family_of(q, k, v, engine=engine, **arguments)] += 1
+            torch.cuda.synchronize()
+    return served
+
+
+def differing_bits(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    integer = torch.int16 if a.element_size() == 2 else torch.int32
+    return (a.view(integer) != b.view(integer)).any()
+
+
+def repeat(repeats: int, engine: Optional[tilewright.Engine]) -> int:
+    """Dense and causal calls beside products on another stream; returns how many differ from the first in any bit."""
+    side = torch.cuda.Stream()
+    left, right = (torch.randn(2048, 2048, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    side.wait_stream(torch.cuda.current_stream())
+    total = 0
+    for d, dv in REPEATED:
+        q, k, v = (torch.randn(2, 1000, 8, width, device="cuda", dtype=torch.bfloat16) for width in (d, d, dv))
+        for causal in (False, True):
+            call = lambda: tilewright.flash_attn_func(q, k, v, causal=causal, return_lse=True, engine=engine)
+            first = call()
+            # Counted on the device: nothing waits for a call before the next one starts.
+            differing = torch.zeros((), device="cuda", dtype=torch.int64)
+            for turn in range(repeats):
+                if turn % 4 == 0:
+                    with torch.cuda.stream(side):
+                        torch.matmul(left, right)
+                out, lse = call()
+                differing += differing_bits(out, first[0]) | differing_bits(lse, first[1])
+            count = int(differing)
+            torch.cuda.synchronize()
+            family = family_of(q, k, v, causal=causal, engine=engine)
+            mask = "causal" if causal else "dense"
+            print(f"d {d}, d_v {dv}, {mask}, {family}: {count} of {repeats} differ", flush=True)
+            total += count
+    return total
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=0, help="compare so many calls of each head dim; 0: none")
-    repeats = parser.parse_args().repeats
+    families = ("device", "sm_80")
+    parser.add_argument("--family", choices=families, default="device", help="sm_80: what every GPU has [device]")
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
         return 0
     torch.manual_seed(0)
+    engine = None
+    if arguments.family == "sm_80" and torch.cuda.get_device_capability() == (9, 0):
+        engine = tilewright.Engine(cuda_target="sm_90")  # of other GPUs it is the only family
     with torch.no_grad():
-        if repeats > 0:
-            differing = differing_repeats(repeats)
-            print(f"{repeats} repeats at each of 5 head dims, {differing} differ")
+        if arguments.repeats > 0:
+            differing = repeat(arguments.repeats, engine)
+            print(f"{arguments.repeats} repeats of each of {2 * len(REPEATED)} calls, {differing} differ")
             return 1 if differing else 0
-        print(f"{every_mask()} calls")
+        served = every_mask(engine)
+        print(f"{sum(served.values())} calls: " + ", ".join(f"{n} by {name}" for name, n in sorted(served.items())))
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import tilewright
 from conftest import ROOT
 from oracle import problem
-from tilewright import Engine, InvalidArgument, Unsupported, explain, flash_attn_func, inspect, masks
+from tilewright import Engine, InvalidArgument, Unsupported, _explain, explain, flash_attn_func, inspect, masks
 
 MASKS = {
     "none": masks.Mask(),
@@ -133,6 +133,33 @@ def test_level_that_was_asked_for():
     q, k, v = problem(4, 1, 20, 20, 1, dim=16)
     device = explain(q, k, v, engine=Engine(cache_dir="", cpu_level="x86-64-v2")).to_dict()["device"]
     assert device["target"] == "cpu:x86-64-v2" and host in device["why"] and "cpu_level" in device["why"]
+
+
+def test_the_kernels_line_names_target_schedule_and_family():
+    report = explain(*problem(8, 1, 40, 40, 1, dim=24))
+    (step,) = report.to_dict()["plan"]["steps"]
+    target, schedule = step["fields"]["target"]["value"], step["schedule"]["text"]
+    line = f"kernel    forward, schedule {schedule}, for {target}"
+    assert line in str(report).splitlines() and report.to_dict()["plan"]["summary"] in line
+    assert explain(*problem(8, 1, 0, 40, 1, dim=24)).to_dict()["plan"]["summary"] is None
+
+
+@pytest.mark.parametrize(
+    "target, why, words",
+    [
+        ("sm_90a:sm_90", None, ["for sm_90, family sm_90a (wgmma"]),
+        ("sm_90a:ptx", None, ["as PTX, family sm_90a"]),
+        ("sm_80:sm_86", None, ["for sm_86, family sm_80 (mma.sync"]),
+        ("sm_80:sm_90", "its kernels take no bias", ["family sm_80", "not family sm_90a", "): its kernels take no bias"]),
+    ],
+)
+def test_the_kernels_line_of_a_gpu(target, why, words):
+    """Of plans as the library describes them: here is no GPU."""
+    step = {"key": f"forward target={target} schedule=qk:128x64:w4 build=0", "programs": 1}
+    plan = {"steps": [{"key": "row_limits target=sm_80:sm_90 schedule=qk:128x64:w8"}, step], "workspace_bytes": 0}
+    line = _explain._summary({**plan, "why_not_sm_90a": why} if why else plan)
+    assert line.startswith("forward, schedule qk:128x64:w4, ") and all(word in line for word in words)
+    assert ("not" in line) == (why is not None)
 
 
 def test_what_is_not_used():

@@ -6,6 +6,7 @@
 #include "tilewright/runtime/Error.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <charconv>
 #include <type_traits>
@@ -472,17 +473,39 @@ void KernelKey::normalize() {
 }
 
 const char *runtime::whyNotSm90a(const KernelKey &key) {
-  kernels::ForwardFeatures maskOnly;
-  maskOnly.mask = key.mask;
-  if (key.kind != KernelKind::Forward || key.features() != maskOnly) {
-    return "only masks join the scores";
+  if (key.kind != KernelKind::Forward) {
+    return "it has forward kernels only";
   }
-  if (key.headDim != key.headDimV || key.headDim % 8 != 0) {
-    return "headDim and headDimV must be the same multiple of 8";
+  const std::pair<bool, const char *> features[] = {
+      {key.bias != attn::ScoreOperand::None, "its kernels take no bias"},
+      {key.attnMask != attn::ScoreOperand::None, "its kernels take no attn_mask"},
+      {key.alibi, "its kernels take no alibi_slopes"},
+      {key.softcap, "its kernels take no softcap"},
+      {key.windowLeft, "its kernels take no window with a left edge"},
+      {key.documents, "its kernels take no document_ids"},
+      {key.keyPadding, "its kernels take no key_padding_mask"},
+      {key.rowBounds, "its kernels take no row bounds"},
+      {key.varlen, "its kernels take no cu_seqlens"},
+      {key.seqUsedK, "its kernels take no seqused_k"},
+      {key.dropout, "its kernels take no dropout"},
+      {key.probs, "its kernels return no probabilities"}};
+  for (const auto &[given, reason] : features) {
+    if (given) {
+      return reason;
+    }
   }
-  for (const attn::AlignClass align : key.align) {
-    if (align != attn::AlignClass::Bytes16) {
-      return "align must be a16 for all tensors";
+  if (key.headDim % 8 != 0 || key.headDimV % 8 != 0) {
+    return "headDim and headDimV must be multiples of 8";
+  }
+  constexpr std::array reasons = {
+      "rows of q must be aligned to 16 bytes, their elements next to each other",
+      "rows of k must be aligned to 16 bytes, their elements next to each other",
+      "rows of v must be aligned to 16 bytes, their elements next to each other",
+      "rows of out must be aligned to 16 bytes, their elements next to each other"};
+  static_assert(reasons.size() == std::tuple_size_v<decltype(key.align)>);
+  for (size_t i = 0; i < key.align.size(); ++i) {
+    if (key.align[i] != attn::AlignClass::Bytes16) {
+      return reasons[i];
     }
   }
   return nullptr;

@@ -139,55 +139,83 @@ bool fitsTensorMap(const std::array<int64_t, 4> &strides, std::array<int64_t, 3>
   return true;
 }
 
-/// The schedule of the sm_90a family that serves a problem whose key is otherwise complete; nothing: the other
-/// family's.
-std::optional<kernels::Schedule> sm90aSchedule(const AttentionProblem &problem, const PlanOptions &options,
-                                               const KernelKey &key) {
-  if (!options.sm90a || key.sm != kSm90aSm || whyNotSm90a(key) != nullptr || !problem.sameLengths() ||
-      visibleKeys(problem) == 0) {
-    return std::nullopt;
+/// A forward kernel's schedule, and, where the SM has the sm_90a family but the schedule is not of it, why.
+struct ScheduleChoice {
+  kernels::Schedule schedule;
+  const char *whyNotSm90a = nullptr;
+};
+
+/// Null if the sm_90a family serves a problem whose key is complete but for its schedule; else what stands in the way.
+const char *obstacle(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {
+  if (!options.sm90a) {
+    return "cuda_target asks for sm_90, or the driver cannot encode tensor maps";
   }
-  // A limit that is known on the device only would have to end the tensor maps of keys and values.
+  if (const char *reason = whyNotSm90a(key)) {
+    return reason;
+  }
+  if (visibleKeys(problem) == 0) {
+    return "no row sees a key";
+  }
+  // Keys that no row sees may be NaN, so a map of the values must end before them.
   if (problem.glmMask() && visibleKeys(problem) != problem.seqlenK) {
-    return std::nullopt;
+    return "its tensor maps end where the last row's sight does, which with this GLM mask only the device knows: "
+           "causal_align top_left and seqlen_q < seqlen_k";
   }
-  if (!fitsTensorMap(problem.q, {problem.batch, problem.seqlenQ, problem.heads}) ||
-      !fitsTensorMap(problem.k, {problem.batch, problem.seqlenK, problem.headsK}) ||
-      !fitsTensorMap(problem.v, {problem.batch, problem.seqlenK, problem.headsK})) {
-    return std::nullopt;
+  if (!fitsTensorMap(problem.q, {problem.batch, problem.seqlenQ, problem.heads})) {
+    return "strides of q must be above 0, and below 2^40 bytes";
   }
-  if (options.schedule && options.schedule->warps != 0) {
-    return options.schedule->groups != 0 ? options.schedule : std::nullopt;
+  if (!fitsTensorMap(problem.k, {problem.batch, problem.seqlenK, problem.headsK})) {
+    return "strides of k must be above 0, and below 2^40 bytes";
   }
-  return kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None,
-                                      problem.seqlenQ);
+  if (!fitsTensorMap(problem.v, {problem.batch, problem.seqlenK, problem.headsK})) {
+    return "strides of v must be above 0, and below 2^40 bytes";
+  }
+  if (options.schedule && options.schedule->warps != 0 && options.schedule->groups == 0) {
+    return "the engine's schedule is of the family sm_80";
+  }
+  return nullptr;
 }
 
-kernels::Schedule chooseSchedule(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {
-  if (std::optional<kernels::Schedule> schedule = sm90aSchedule(problem, options, key)) {
-    return *schedule;
-  }
+ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {
   const bool gpu = problem.device == TW_DEVICE_CUDA;
-  if (options.schedule && (options.schedule->warps != 0) == gpu && options.schedule->groups == 0) {
-    return *options.schedule;
+  ScheduleChoice choice;
+  if (gpu && key.sm == kSm90aSm) {
+    choice.whyNotSm90a = obstacle(problem, options, key);
+    if (choice.whyNotSm90a == nullptr) {
+      std::optional<kernels::Schedule> schedule = options.schedule;
+      if (!schedule || schedule->groups == 0) {
+        schedule = kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None,
+                                                problem.seqlenQ);
+      }
+      if (schedule) {
+        return {*schedule};
+      }
+      choice.whyNotSm90a = "its schedule table has no row for these head dims";
+    }
   }
-  if (gpu) {
+  if (options.schedule && (options.schedule->warps != 0) == gpu && options.schedule->groups == 0) {
+    choice.schedule = *options.schedule;
+  } else if (gpu) {
     // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers or a hyperbolic tangent take
     // registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
                         problem.dropoutP != 0.0 || problem.softcap != 0.0;
-    return kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                      static_cast<unsigned>(problem.headDimV), masked,
-                                      isMatrix(problem.bias) || isMatrix(problem.attnMask),
-                                      scoreBytes(key));
+    choice.schedule = kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
+                                                 static_cast<unsigned>(problem.headDimV), masked,
+                                                 isMatrix(problem.bias) || isMatrix(problem.attnMask),
+                                                 scoreBytes(key));
+  } else {
+    choice.schedule = kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
+                                              static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
   }
-  return kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
-                                 static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
+  return choice;
 }
 
-KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options) {
+KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options, const char *&whyNotSm90a) {
   KernelKey key = problemKey(problem, options);
-  key.schedule = chooseSchedule(problem, options, key);
+  const ScheduleChoice choice = chooseSchedule(problem, options, key);
+  key.schedule = choice.schedule;
+  whyNotSm90a = choice.whyNotSm90a;
   key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
   key.evenN = problem.seqlenK % key.schedule.blockN == 0;
   key.normalize();
@@ -333,7 +361,7 @@ int64_t runtime::visibleKeys(const AttentionProblem &problem) {
 }
 
 kernels::Schedule runtime::forwardSchedule(const AttentionProblem &problem, const PlanOptions &options) {
-  return chooseSchedule(problem, options, problemKey(problem, options));
+  return chooseSchedule(problem, options, problemKey(problem, options)).schedule;
 }
 
 Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &options) {
@@ -341,7 +369,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   if (problem.empty()) {
     return plan;
   }
-  const KernelKey key = forwardKey(problem, options);
+  const KernelKey key = forwardKey(problem, options, plan.whyNotSm90a);
   const int64_t rowBlocks = kernels::ceilDiv(problem.seqlenQ, key.schedule.blockM);
   const int64_t batchRowBlocks = product(problem.batch, rowBlocks, "the number of programs");
   if (problem.mask == attn::MaskKind::GlmPacked) {
@@ -391,5 +419,8 @@ std::string runtime::planJson(const Plan &plan) {
     json["steps"].push_back({{"key", toText(step.key)}, {"programs", step.programs}});
   }
   json["workspace_bytes"] = plan.workspaceBytes;
+  if (plan.whyNotSm90a != nullptr) {
+    json["why_not_sm_90a"] = plan.whyNotSm90a;
+  }
   return json.dump();
 }

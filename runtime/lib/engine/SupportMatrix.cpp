@@ -32,7 +32,8 @@ constexpr SupportRow kRows[] = {
     {FeatureGroup::CausalAlign, TW_ALIGN_BOTTOM_RIGHT, "bottom_right", true, true, "the default"},
     {FeatureGroup::CausalAlign, TW_ALIGN_TOP_LEFT, "top_left", true, true, ""},
 
-    {FeatureGroup::HeadDim, kNoValue, "every integer from 1 to 256, the v head dim on its own", true, true, ""},
+    {FeatureGroup::HeadDim, kNoValue, "every integer from 1 to 256, the v head dim on its own", true, true,
+     "multiples of 8, with nothing but a mask: Hopper's own instructions on Hopper"},
 
     {FeatureGroup::Shape, kNoValue, "any seqlen_q and seqlen_k from 0 to 2^31 - 1, equal or not", true, true, ""},
     {FeatureGroup::Shape, kNoValue, "grouped and multi-query heads: heads % heads_k == 0", true, true, ""},

@@ -684,7 +684,14 @@ TEST_F(Cuda, InfoListsDevicesOrWhyThereIsNone) {
     EXPECT_EQ(cuda["devices"][0]["compute_capability"], "9.0");
     EXPECT_EQ(cuda["devices"][0]["served"], true);
     EXPECT_EQ(cuda["devices"][1]["served"], false);
+    EXPECT_EQ(cuda["devices"][0]["sm_90a_kernels"], false) << "its driver encodes no tensor maps";
     EXPECT_EQ(driver.count("DevicePrimaryCtxRetain"), 0);
+  }
+  {
+    FakeDriver driver({FakeDevice(), {"Fake A100", 8, 0, 166912, true}}, /*tensorMaps=*/true);
+    const nlohmann::json cuda = info();
+    EXPECT_EQ(cuda["devices"][0]["sm_90a_kernels"], true);
+    EXPECT_EQ(cuda["devices"][1]["sm_90a_kernels"], false);
   }
   {
     FakeDriver none{std::vector<FakeDevice>(0)};

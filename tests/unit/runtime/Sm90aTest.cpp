@@ -88,7 +88,13 @@ TEST(Sm90a, EveryRowOfTheTableFits) {
         const std::optional<kernels::Schedule> schedule =
             kernels::chooseSm90aSchedule(headDim, headDim, masked, seqlenQ);
         ASSERT_TRUE(schedule) << headDim;
-        EXPECT_LE(kernels::forwardSharedBytes(*schedule, headDim, headDim), gpuSharedLimit(90)) << headDim;
+        for (unsigned other = 8; other <= headDim; other += 8) {
+          for (const auto &[keys, values] : {std::pair(headDim, other), std::pair(other, headDim)}) {
+            EXPECT_EQ(kernels::chooseSm90aSchedule(keys, values, masked, seqlenQ), schedule) << keys << " " << values;
+            EXPECT_LE(kernels::forwardSharedBytes(*schedule, keys, values), gpuSharedLimit(90))
+                << keys << " " << values;
+          }
+        }
         for (const nlohmann::json &row : table["rows"]) {
           if (headDim <= row.value("maxHeadDim", 256u) && row.value("masked", masked) == masked &&
               seqlenQ <= row.value("maxSeqlenQ", int64_t{1} << 40)) {
@@ -121,9 +127,13 @@ TEST(Sm90a, KeysNameTheFamily) {
   EXPECT_THAT(message("sm_90a:sm_90", "sm_90a:sm_100"), HasSubstr("sm_80:ptx, sm_90a:sm_90, sm_90a:ptx"));
   EXPECT_THAT(message("sm_90a:sm_90", "sm_80:sm_90"), HasSubstr("must be one of the target's family sm_80"));
   EXPECT_THAT(message("qk:128x128:g2:s2", "qk:128x64:w4"), HasSubstr("must be one of the target's family sm_90a"));
-  EXPECT_THAT(message("headDimV=128", "headDimV=64"), HasSubstr("headDim and headDimV must be the same multiple of 8"));
-  EXPECT_THAT(message("v:a16", "v:a8"), HasSubstr("align must be a16 for all tensors"));
-  EXPECT_THAT(message("schedule", "alibi=1 schedule"), HasSubstr("only masks join the scores"));
+  KernelKey narrow = key;
+  narrow.headDimV = 64;
+  EXPECT_TRUE(parseKey(toText(narrow)) == narrow);
+  EXPECT_THAT(message("headDimV=128 evenM=1 evenN=0 evenD=1", "headDimV=60 evenM=1 evenN=0 evenD=0"),
+              HasSubstr("sm_90a, which has no kernel for this: headDim and headDimV must be multiples of 8"));
+  EXPECT_THAT(message("v:a16", "v:a8"), HasSubstr("rows of v must be aligned to 16 bytes"));
+  EXPECT_THAT(message("schedule", "alibi=1 schedule"), HasSubstr("its kernels take no alibi_slopes"));
   EXPECT_THAT(expectError(TW_INVALID_ARGUMENT, "key",
                           [] { parseKey("row_limits target=sm_90a:sm_90 evenM=1 schedule=qk:128x64:g2"); }),
               HasSubstr("a row_limits kernel is of sm_80 on every GPU"));
@@ -135,38 +145,50 @@ TEST(Sm90a, PlansTakeItWhereItServes) {
   portable.sm90a = false;
   EXPECT_EQ(targetOf(served(), portable), "sm_80:sm_90");
 
+  AttentionProblem narrow = served();
+  narrow.headDimV = 64;
+  EXPECT_EQ(targetOf(narrow, hopper()), "sm_90a:sm_90");
+  EXPECT_EQ(makePlan(served(), hopper()).whyNotSm90a, nullptr);
+
   const std::vector<std::pair<const char *, std::function<void(AttentionProblem &)>>> others = {
-      {"head dims differ", [](AttentionProblem &p) { p.headDimV = 64; }},
-      {"no multiple of 8", [](AttentionProblem &p) { p.headDim = p.headDimV = 100; }},
-      {"q's rows", [](AttentionProblem &p) { p.rowAlign[0] = 8; }},
-      {"out's rows", [](AttentionProblem &p) { p.rowAlign[3] = 8; }},
-      {"v not contiguous", [](AttentionProblem &p) { p.contiguous[2] = false; }},
-      {"k backwards", [](AttentionProblem &p) { p.k[1] = -p.k[1]; }},
-      {"v repeated over heads", [](AttentionProblem &p) { p.v[2] = 0; }},
-      {"rows too far apart", [](AttentionProblem &p) { p.q[0] = int64_t{1} << 40; }},
-      {"softcap", [](AttentionProblem &p) { p.softcap = 30.0; }},
-      {"left window", [](AttentionProblem &p) { p.windowLeft = 5; }},
-      {"alibi", [](AttentionProblem &p) { p.alibi.given = true; }},
-      {"no keys", [](AttentionProblem &p) { p.seqlenK = 0; }},
-      {"nothing visible",
-       [](AttentionProblem &p) {
-         p.mask = attn::MaskKind::Causal;
-         p.seqlenK = 400;
-         p.seqlenQ = 0;
-       }},
-      {"a break point may show keys that the causal limit does not",
+      {"headDim and headDimV must be multiples of 8", [](AttentionProblem &p) { p.headDim = 100; }},
+      {"headDim and headDimV must be multiples of 8", [](AttentionProblem &p) { p.headDimV = 100; }},
+      {"rows of q must be aligned", [](AttentionProblem &p) { p.rowAlign[0] = 8; }},
+      {"rows of out must be aligned", [](AttentionProblem &p) { p.rowAlign[3] = 8; }},
+      {"rows of v must be aligned", [](AttentionProblem &p) { p.contiguous[2] = false; }},
+      {"strides of k", [](AttentionProblem &p) { p.k[1] = -p.k[1]; }},
+      {"strides of v", [](AttentionProblem &p) { p.v[2] = 0; }},
+      {"strides of q", [](AttentionProblem &p) { p.q[0] = int64_t{1} << 40; }},
+      {"no bias", [](AttentionProblem &p) { p.bias.given = true; }},
+      {"no attn_mask", [](AttentionProblem &p) { p.attnMask.given = true; }},
+      {"no softcap", [](AttentionProblem &p) { p.softcap = 30.0; }},
+      {"no window with a left edge", [](AttentionProblem &p) { p.windowLeft = 5; }},
+      {"no alibi_slopes", [](AttentionProblem &p) { p.alibi.given = true; }},
+      {"no document_ids", [](AttentionProblem &p) { p.documents.given = true; }},
+      {"no key_padding_mask", [](AttentionProblem &p) { p.keyPadding.given = true; }},
+      {"no cu_seqlens", [](AttentionProblem &p) { p.varlen = true; }},
+      {"no seqused_k", [](AttentionProblem &p) { p.seqUsedK.given = true; }},
+      {"no dropout", [](AttentionProblem &p) { p.dropoutP = 0.5; }},
+      {"no probabilities", [](AttentionProblem &p) { p.probs.given = true; }},
+      {"no row sees a key", [](AttentionProblem &p) { p.seqlenK = 0; }},
+      {"only the device knows", // a break point may show keys that the causal limit does not
        [](AttentionProblem &p) {
          p.mask = attn::MaskKind::GlmBreak;
          p.topLeft = true;
        }}};
-  for (const auto &[name, change] : others) {
+  for (const auto &[reason, change] : others) {
     AttentionProblem problem = served();
     change(problem);
-    if (problem.empty()) {
-      continue;
-    }
-    EXPECT_EQ(targetOf(problem, hopper()), "sm_80:sm_90") << name;
+    EXPECT_EQ(targetOf(problem, hopper()), "sm_80:sm_90") << reason;
+    const nlohmann::json plan = nlohmann::json::parse(planJson(makePlan(problem, hopper())));
+    EXPECT_THAT(plan.value("why_not_sm_90a", "(none)"), HasSubstr(reason));
   }
+  EXPECT_THAT(makePlan(served(), portable).whyNotSm90a, HasSubstr("cuda_target"));
+  EXPECT_THAT(makePlan(served(), hopper("qk:128x64:w4")).whyNotSm90a, HasSubstr("engine's schedule"));
+  PlanOptions ampere;
+  ampere.sm = 80;
+  EXPECT_EQ(makePlan(served(), ampere).whyNotSm90a, nullptr) << "no news on a GPU without the family";
+
   AttentionProblem single = served();
   single.batch = 1;
   single.q[0] = -5; // never stepped
@@ -217,7 +239,8 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   Sizes sizes;
   sizes.seqlenQ = 300;
   sizes.seqlenK = 400;
-  sizes.headDim = sizes.headDimV = 64;
+  sizes.headDim = 64;
+  sizes.headDimV = 96;
   sizes.dtype = TW_BFLOAT16;
   Call call(sizes);
   call.args.causal = 1;
@@ -234,7 +257,7 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   EXPECT_EQ(driver.launches[0].block, 384u);
   EXPECT_EQ(driver.launches[0].sharedBytes, fakeCompiler().sharedBytes);
   ASSERT_EQ(driver.maps.size(), 3u);
-  const FakeDriver::EncodedMap &q = driver.maps[0], &k = driver.maps[1];
+  const FakeDriver::EncodedMap &q = driver.maps[0], &k = driver.maps[1], &v = driver.maps[2];
   EXPECT_EQ(q.memory, call.args.q.data);
   EXPECT_EQ(q.type, cuda::kTensorMapBFloat16);
   EXPECT_THAT(q.sizes, ElementsAre(64, 300, 4, 2));
@@ -243,7 +266,10 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   EXPECT_EQ(k.memory, call.args.k.data);
   EXPECT_THAT(k.sizes, ElementsAre(64, 300, 2, 2)) << "keys that no row sees read as zeros";
   EXPECT_THAT(k.box, ElementsAre(64, 64, 1, 1));
-  EXPECT_EQ(driver.maps[2].memory, call.args.v.data);
+  EXPECT_EQ(v.memory, call.args.v.data);
+  EXPECT_THAT(v.sizes, ElementsAre(96, 300, 2, 2));
+  EXPECT_THAT(v.strides, ElementsAre(2 * 96 * 2, 96 * 2, 400 * 2 * 96 * 2));
+  EXPECT_THAT(v.box, ElementsAre(64, 64, 1, 1));
 
   driver.failNext("TensorMapEncodeTiled", 1);
   try {

@@ -114,8 +114,8 @@ struct KernelKey {
   size_t hash() const;
 };
 
-/// Null if the family sm_90a has a kernel for this (its schedule aside), else what stands in the way. It asks for what
-/// TMA and wgmma need; a plan also looks at strides and lengths.
+/// Null if the family sm_90a has a kernel for this (its schedule aside), else what stands in the way, as a clause about
+/// the family. It asks for what TMA and wgmma need; a plan also looks at strides and lengths.
 const char *whyNotSm90a(const KernelKey &key);
 
 /// This library's content hash, 16 hex digits: the `build` field of every key that it makes.

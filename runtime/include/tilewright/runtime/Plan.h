@@ -35,6 +35,8 @@ struct Plan {
   size_t workspaceBytes = 0;
   size_t rowBoundsAt = 0; ///< where the row bounds begin in it
   size_t programCounterAt = 0; ///< where the counter of persistent blocks lies in it, of a forward kernel that has them
+  /// Where a forward kernel for SM 9.0 is of the family sm_80: why not of sm_90a, a clause about that family; else null.
+  const char *whyNotSm90a = nullptr;
 
   std::span<Step> list() { return {steps.data(), stepCount}; }
   std::span<const Step> list() const { return {steps.data(), stepCount}; }
@@ -71,7 +73,7 @@ Plan makePlan(const AttentionProblem &problem, const PlanOptions &options);
 /// Fills every step's slots. `workspace` may be null if the plan needs none.
 void bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace);
 
-/// {"steps": [{"key": text, "programs": n}], "workspace_bytes": n}
+/// {"steps": [{"key": text, "programs": n}], "workspace_bytes": n}, and "why_not_sm_90a": text where there is one.
 std::string planJson(const Plan &plan);
 
 } // namespace tilewright::runtime

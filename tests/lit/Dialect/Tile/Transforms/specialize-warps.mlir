@@ -84,6 +84,38 @@ func.func @persistent(%q: !v, %k: !v, %begin: index, %end: index)
 
 // -----
 
+// Values wider than queries: each ring has its own columns.
+!v = !tile.view<2 x bf16, unit 16>
+
+// CHECK-LABEL: func.func @wide_values(
+// CHECK-DAG: tile.alloc_shared : <16 x 96 x bf16, stages 2>
+// CHECK-DAG: tile.alloc_shared : <16 x 64 x bf16, stages 2>
+// CHECK-DAG: tile.alloc_shared : <128 x 64 x bf16>
+// CHECK: } consumer {
+// CHECK: tile.store %{{.*}}, %arg3[%{{.*}}, %{{.*}}] bounds [true, false] : tensor<128x96xbf16>
+func.func @wide_values(%q: !v, %k: !v, %v: !v, %out: !v, %begin: index, %end: index)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 2>,
+                tile.target = #tile.gpu<"sm_90a", sm 90>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %zs = arith.constant dense<0.0> : tensor<128x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<128x96xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [true, false] : !v -> tensor<128x64xbf16>
+  %sum = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<128x96xf32>) {
+    %kt = tile.load %k[%j, %c0] bounds [true, false] : !v -> tensor<16x64xbf16>
+    %s = tile.dot %qt, %kt, %zs trans_b : tensor<128x64xbf16>, tensor<16x64xbf16> -> tensor<128x16xf32>
+    %p = arith.truncf %s : tensor<128x16xf32> to tensor<128x16xbf16>
+    %vt = tile.load %v[%j, %c0] bounds [true, false] : !v -> tensor<16x96xbf16>
+    %next = tile.dot %p, %vt, %o : tensor<128x16xbf16>, tensor<16x96xbf16> -> tensor<128x96xf32>
+    scf.yield %next : tensor<128x96xf32>
+  }
+  %narrow = arith.truncf %sum : tensor<128x96xf32> to tensor<128x96xbf16>
+  tile.store %narrow, %out[%c0, %c0] bounds [true, false] : tensor<128x96xbf16>, !v
+  return
+}
+
+// -----
+
 // Kernels of the other family are left alone.
 !v = !tile.view<2 x bf16, unit 16>
 
