@@ -10,7 +10,7 @@ import platform
 import shutil
 import statistics
 import subprocess
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from . import inspect
 from ._bench_cases import TorchCase, make_torch_case
@@ -22,6 +22,7 @@ from .functions import flash_attn_func
 _BLOCK = 5  # timed calls before another function has its turn
 _CHECKED = 16  # rows at each end of a sequence that are compared with the reference
 _LEAD_CYCLES = 4_000_000  # about 2 ms: the device waits so long ahead of a block, while the host queues it
+_TRIES = 6  # of a block that the host was too slow for, each with twice the wait
 
 
 def unavailable(options: argparse.Namespace) -> str:
@@ -75,7 +76,7 @@ class Refusals(Dict[str, str]):
     """What peers do not compute, and why, by peer and problem; each reason of a peer is printed once."""
 
     def add(self, peer: str, problem: str, reason: str) -> None:
-        said = any(name.startswith(peer) and other == reason for name, other in self.items())
+        said = any(name.startswith(f"{peer}, ") and other == reason for name, other in self.items())
         self[f"{peer}, {problem}"] = reason
         if not said:
             progress(f"{peer} leaves out {problem}: {reason}")
@@ -244,28 +245,37 @@ def check(problem: Problem, out: Any, exact: List[Any], whose: str) -> float:
 def in_turns(functions: Dict[str, Prepared], repeats: int) -> Dict[str, List[float]]:
     """Milliseconds of ``repeats`` calls of each function, by events.
 
-    They take turns in short blocks, so that a change of the GPU's clock meets all of them. A block starts with a call
-    that is not timed, and is queued while the device waits: what is timed is its work, not how soon the host sends it.
+    They take turns in short blocks, so that a change of the GPU's clock meets all of them.
+    """
+    times: Dict[str, List[float]] = {name: [] for name in functions}
+    while any(len(done) < repeats for done in times.values()):
+        for name, function in functions.items():
+            times[name] += _block(function, min(_BLOCK, repeats - len(times[name])))
+    return times
+
+
+def _block(function: Prepared, count: int) -> List[float]:
+    """Milliseconds of ``count`` calls, after one that is not timed.
+
+    The block is queued while the device waits, so what is timed is the device's work, not how soon the host sends it.
+    If the device was done waiting before all was queued (a host with other work), the block does not count.
     """
     import torch
 
-    times: Dict[str, List[float]] = {name: [] for name in functions}
-    wait: Callable[[int], None] = getattr(torch.cuda, "_sleep", lambda cycles: None)
-    while any(len(done) < repeats for done in times.values()):
-        for name, function in functions.items():
-            count = min(_BLOCK, repeats - len(times[name]))
-            events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
-            around: ContextManager[Any] = function.around()
-            with around:
-                wait(_LEAD_CYCLES)
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
+    for attempt in range(_TRIES):
+        with function.around():
+            torch.cuda._sleep(_LEAD_CYCLES << attempt)
+            function.call()
+            for start, end in events:
+                start.record()
                 function.call()
-                for start, end in events:
-                    start.record()
-                    function.call()
-                    end.record()
-            torch.cuda.synchronize()
-            times[name] += [start.elapsed_time(end) for start, end in events]
-    return times
+                end.record()
+        in_time = not events[0][0].query()
+        torch.cuda.synchronize()
+        if in_time:
+            break
+    return [start.elapsed_time(end) for start, end in events]
 
 
 def add_causal_ratios(rows: List[Dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 """python -m tilewright.bench --device cuda: its masks, peers, checks, tables and plots, on the CPU and from made-up
 results; and one small run on a GPU. Times are not judged."""
 
+import contextlib
 import json
 import time
 from types import SimpleNamespace
@@ -74,6 +75,59 @@ def on_the_clock(monkeypatch):
         return times
 
     monkeypatch.setattr(_bench_cuda, "in_turns", in_turns)
+
+
+class Device:
+    """In place of torch.cuda's clock: a wait lasts as many of its cycles as it was asked for, a call of the host's takes
+    ``host`` cycles, and the device does a call in 1000."""
+
+    def __init__(self, monkeypatch, host):
+        self.log, self.host_time, self.device_time, self.host = "", 0, 0, host
+        monkeypatch.setattr(torch.cuda, "_sleep", self.sleep)
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+        monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: DeviceEvent(self))
+
+    def sleep(self, cycles):
+        self.log += "."
+        self.device_time = max(self.device_time, self.host_time) + cycles
+
+    def function(self, name):
+        def call():
+            self.log += name
+            self.host_time += self.host
+            self.device_time = max(self.device_time, self.host_time) + 1000
+
+        return _bench_peers.Prepared(call, contextlib.nullcontext, {})
+
+
+class DeviceEvent:
+    def __init__(self, device):
+        self.device = device
+
+    def record(self):
+        self.time = max(self.device.device_time, self.device.host_time)
+
+    def query(self):
+        return self.time <= self.device.host_time
+
+    def elapsed_time(self, end):
+        return end.time - self.time
+
+
+def test_functions_take_turns_in_blocks(monkeypatch):
+    device = Device(monkeypatch, host=100)
+    times = _bench_cuda.in_turns({name: device.function(name) for name in "ab"}, 7)
+    assert device.log == ".aaaaaa.bbbbbb.aaa.bbb"  # each block after a wait and a call that is not timed
+    assert times == {"a": [1000] * 7, "b": [1000] * 7}
+
+
+def test_a_block_that_the_host_was_too_slow_for_does_not_count(monkeypatch):
+    device = Device(monkeypatch, host=_bench_cuda._LEAD_CYCLES // 2)  # 6 calls in three times the first wait
+    assert _bench_cuda.in_turns({"a": device.function("a")}, 5) == {"a": [1000] * 5}
+    assert device.log == ".aaaaaa" * 3
+    device = Device(monkeypatch, host=_bench_cuda._LEAD_CYCLES << 20)  # too slow for every wait: times of the host
+    (slow,) = _bench_cuda.in_turns({"a": device.function("a")}, 5).values()
+    assert device.log == ".aaaaaa" * _bench_cuda._TRIES and len(slow) == 5
 
 
 @pytest.mark.parametrize("case", CUDA_CASES)
