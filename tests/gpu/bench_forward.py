@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tilewright's forward pass on a CUDA device beside FlashAttention-2 and cuDNN (backends of PyTorch), in one process.
+"""Rates of Tilewright's forward pass on a CUDA device with a bias, a bool mask, ALiBi or softcap, by the rate without.
 
-    python tests/gpu/bench_forward.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
+    python tests/gpu/bench_forward.py --features     # needs an installed tilewright, PyTorch and a GPU; prints Markdown
+    python tests/gpu/bench_forward.py --biases
 
-Random bfloat16 inputs, 16k tokens and 2048 channels a call (4 sequences and 16 heads for the GLM masks), median of 20
-calls timed by CUDA events after three that are not counted, queued without waiting in between. TFLOP/s is 4 * head_dim
-operations for every visible pair by the time; PyTorch's causal times count half of the square.
+Random bfloat16 inputs, 4 sequences and 16 heads, nothing causal; median of 20 calls timed by CUDA events after three
+that are not counted, queued without waiting in between. TFLOP/s is 4 * head_dim operations for every pair by the time.
+`python -m tilewright.bench --device cuda` has masks, and other attention functions beside them.
 """
 import argparse
 import datetime
@@ -14,8 +15,6 @@ import sys
 from typing import Callable, Optional
 
 import torch
-import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tilewright
 
@@ -37,53 +36,6 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
 def inputs(batch: int, seqlen: int, heads: int, head_dim: int) -> list:
     shape = (batch, seqlen, heads, head_dim)
     return [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
-
-
-def beside_peers(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
-    print("| d | mask | s | FlashAttention-2, TFLOP/s | cuDNN, TFLOP/s | Tilewright, TFLOP/s | by the better |")
-    print("|--:|---|--:|--:|--:|--:|--:|")
-    for d in head_dims:
-        for causal in (False, True):
-            for s in seqlens:
-                batch, heads = max(1, 16384 // s), 2048 // d
-                q, k, v = inputs(batch, s, heads, d)
-                work = 4 * batch * heads * s * s * d / (2 if causal else 1) / 1e9
-                turned = [x.transpose(1, 2) for x in (q, k, v)]
-                peers = []
-                for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION):
-                    with sdpa_kernel(backend):
-                        sdpa = lambda: F.scaled_dot_product_attention(*turned, is_causal=causal)
-                        peers.append(milliseconds(sdpa, repeats))
-                flash, cudnn = peers
-                ours = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=causal, engine=engine), repeats)
-                name = "causal" if causal else "dense"
-                print(f"| {d} | {name} | {s} | {work / flash:.0f} | {work / cudnn:.0f} | {work / ours:.0f} | "
-                      f"{min(peers) / ours:.2f} |", flush=True)
-
-
-def glm_masks(head_dims: list, seqlens: list, repeats: int) -> None:
-    print("\n| d | s | causal | GLM break point s/4 | by causal | packed GLM, 8 samples | by causal |")
-    print("|--:|--:|--:|--:|--:|--:|--:|")
-    batch, heads, samples = 4, 16, 8
-    for d in head_dims:
-        for s in seqlens:
-            q, k, v = inputs(batch, s, heads, d)
-            rows = torch.arange(s)
-            starts = torch.arange(samples) * (s // samples)
-            pairs = torch.stack([starts, starts + s // samples // 2]).int()[None].repeat(batch, 1, 1).cuda()
-            contexts = rows // (s // samples) * (s // samples) + s // samples // 2
-            masks = [
-                (None, rows + 1),
-                (torch.full((batch,), s // 4, dtype=torch.int32, device="cuda"), (rows + 1).clamp(min=s // 4)),
-                (pairs.contiguous(), torch.maximum(rows + 1, contexts)),
-            ]
-            rates = []
-            for glm_mask, limits in masks:
-                ms = milliseconds(lambda: tilewright.flash_attn_func(q, k, v, causal=True, glm_mask=glm_mask), repeats)
-                rates.append(4 * batch * heads * d * int(limits.sum()) / ms / 1e9)
-            causal, single, packed = rates
-            print(f"| {d} | {s} | {causal:.0f} | {single:.0f} | {single / causal:.2f} | {packed:.0f} | "
-                  f"{packed / causal:.2f} |", flush=True)
 
 
 def features(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewright.Engine]) -> None:
@@ -140,16 +92,14 @@ def biases(head_dims: list, seqlens: list, repeats: int, engine: Optional[tilewr
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--features", action="store_true", help="bias, bool mask, ALiBi and softcap beside none of them")
+    what.add_argument("--biases", action="store_true", help="a bias by its type and its rows' alignment")
     parser.add_argument("--head-dim", type=int, nargs="+", default=[64, 128], help="default: 64 128")
-    parser.add_argument("--seqlen", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384],
-                        help="default: 1024 2048 4096 8192 16384")
+    parser.add_argument("--seqlen", type=int, nargs="+", default=[2048, 4096, 8192], help="default: 2048 4096 8192")
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each; default: 20")
-    parser.add_argument("--features", action="store_true",
-                        help="bias, bool mask, ALiBi and softcap beside none of them, at s 2048 to 8192, instead")
-    parser.add_argument("--biases", action="store_true",
-                        help="a bias by its type and its rows' alignment, at s 2048 to 8192, instead")
     parser.add_argument("--schedule", metavar="TEXT",
-                        help="schedule of the kernels beside the peers, such as qk:128x128:g2:s2; default: the table's")
+                        help="schedule of the kernels, such as qk:128x64:w4:s2; default: the table's")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
@@ -158,15 +108,8 @@ def main() -> int:
           f"{datetime.date.today()}\n")
     with torch.no_grad():
         engine = tilewright.Engine(schedule=options.schedule) if options.schedule else None
-        some = [s for s in options.seqlen if 2048 <= s <= 8192]
-        if options.biases:
-            biases(options.head_dim, some, options.repeats, engine)
-            return 0
-        if options.features:
-            features(options.head_dim, some, options.repeats, engine)
-            return 0
-        beside_peers(options.head_dim, options.seqlen, options.repeats, engine)
-        glm_masks(options.head_dim, some, options.repeats)
+        measure = biases if options.biases else features
+        measure(options.head_dim, options.seqlen, options.repeats, engine)
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from processes import environment
-from tilewright import bench, masks
+from tilewright import _bench_cpu, bench, masks
 
 FORWARD = ["--sections", "forward", "--seqlen", "48", "--head-dim", "8", "--heads", "2", "--repeats", "2"]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -79,28 +79,28 @@ def test_terminal_table_says_why_there_is_no_comparison(tmp_path):
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch, capsys):
-    right = bench.flash_attn_func
+    right = _bench_cpu.flash_attn_func
 
     def wrong(*args, out=None, **kwargs):
         result = right(*args, out=out, **kwargs)
         result[0, -1, 0, 0] += 0.01
         return result
 
-    monkeypatch.setattr(bench, "flash_attn_func", wrong)
+    monkeypatch.setattr(_bench_cpu, "flash_attn_func", wrong)
     assert bench.main([*FORWARD, "--no-torch"]) == 1
     captured = capsys.readouterr()
     assert "Tilewright's result is wrong" in captured.err and not captured.out
 
 
 def test_an_unwritten_result_is_not_timed(monkeypatch, capsys):
-    monkeypatch.setattr(bench, "flash_attn_func", lambda *args, **kwargs: None)
+    monkeypatch.setattr(_bench_cpu, "flash_attn_func", lambda *args, **kwargs: None)
     assert bench.main([*FORWARD, "--no-torch"]) == 1
     assert "error nan" in capsys.readouterr().err
 
 
 def test_packed_samples_fill_the_sequence():
     for seqlen, samples in ((48, 8), (50, 7), (3, 8), (1, 1)):
-        case = bench.make_case("glm_packed", 2, seqlen, samples)
+        case = _bench_cpu.make_case("glm_packed", 2, seqlen, samples)
         starts, ends = case.glm_mask[0]
         assert starts[0] == 0 and (starts <= ends).all() and ends.max() <= seqlen
         assert (case.dense == masks.dense_mask(case.glm_mask, seqlen, seqlen)).all()
@@ -109,7 +109,7 @@ def test_packed_samples_fill_the_sequence():
 
 def test_functions_take_turns():
     calls = []
-    seconds = bench.in_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 7)
+    seconds = _bench_cpu.in_turns({name: lambda name=name: calls.append(name) for name in "ab"}, 7)
     assert {name: len(times) for name, times in seconds.items()} == {"a": 7, "b": 7}
     assert "".join(calls) == "a" * 6 + "b" * 6 + "a" * 3 + "b" * 3  # a block, and one untimed call before it
 
@@ -118,7 +118,7 @@ def test_help_and_wrong_options(tmp_path):
     shown = run("--help", cwd=tmp_path)
     assert shown.returncode == 0
     for option in ("--sections", "--cases", "--dtype", "--batch", "--heads", "--seqlen", "--head-dim", "--repeats",
-                   "--threads", "--compile-head-dim", "--calls", "--json", "--markdown"):  # fmt: skip
+                   "--threads", "--compile-head-dim", "--calls", "--json", "--markdown", "--device", "--peers", "--plot"):  # fmt: skip
         assert option in shown.stdout
     for wrong in (["--head-dim", "64,257"], ["--dtype", "float64"], ["--cases", ""], ["--json", "--markdown"]):
         done = run(*wrong, cwd=tmp_path)
@@ -126,6 +126,13 @@ def test_help_and_wrong_options(tmp_path):
     # The engine's to check, in its own words.
     done = run(*FORWARD, "--no-torch", "--schedule", "kq:64", cwd=tmp_path)
     assert done.returncode == 1 and "schedule: is 'kq:64'" in done.stderr and not done.stdout
+
+
+def test_a_plot_is_written(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    done = run(*FORWARD, "--cases", "causal", "--no-torch", "--plot", "times.svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Forward\n" in done.stdout and "<svg" in (tmp_path / "times.svg").read_text()
 
 
 def test_schedule_and_level_are_used(tmp_path):

@@ -218,6 +218,17 @@ TW_EXPORT TwStatus tw_cuda_free(int32_t device, void *memory);
 TW_EXPORT TwStatus tw_cuda_upload(int32_t device, void *to, const void *from, size_t bytes);
 TW_EXPORT TwStatus tw_cuda_download(int32_t device, void *to, const void *from, size_t bytes);
 
+/// Events of CUDA device number `device` (CUevent, with times), which time work on it for programs without a CUDA
+/// library of their own. Errors as for the memory.
+TW_EXPORT TwStatus tw_cuda_event_create(int32_t device, void **event);
+/// NULL is allowed.
+TW_EXPORT TwStatus tw_cuda_event_destroy(int32_t device, void *event);
+/// The event is what lies in `stream` at this point; NULL is the legacy default stream. The host does not wait.
+TW_EXPORT TwStatus tw_cuda_event_record(int32_t device, void *event, void *stream);
+/// Milliseconds from one event to another, both recorded. The host waits until the device has come to `end`; a failure
+/// may be that of work queued earlier.
+TW_EXPORT TwStatus tw_cuda_event_elapsed(int32_t device, void *start, void *end, float *milliseconds);
+
 /// Compiles a kernel from its key's text up to `stage` ("attn", "tile", "schedule", "vector", "llvm", "obj"; of a
 /// GPU key "attn", "tile", "schedule", "nvvm", "llvm", "ptx", "cubin") and returns that stage's text (machine code for
 /// "obj" and "cubin"). `timings`, if not NULL: JSON {stage: milliseconds}. Uses no cache.

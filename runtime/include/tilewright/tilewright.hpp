@@ -440,6 +440,33 @@ private:
   void *data_ = nullptr;
 };
 
+/// A point in the work of a CUDA device's stream; two of them time what lies between. For programs without a CUDA
+/// library of their own.
+class CudaEvent {
+public:
+  explicit CudaEvent(int device) : device_(device) { detail::check(tw_cuda_event_create(device, &event_)); }
+  CudaEvent(CudaEvent &&other) noexcept : device_(other.device_), event_(std::exchange(other.event_, nullptr)) {}
+  CudaEvent &operator=(CudaEvent &&other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(event_, other.event_);
+    return *this;
+  }
+  ~CudaEvent() { (void)tw_cuda_event_destroy(device_, event_); } // as ~CudaMemory()
+
+  /// Puts the event behind what is queued in the stream (CUstream; null: the legacy default one). Does not wait.
+  void record(void *stream = nullptr) { detail::check(tw_cuda_event_record(device_, event_, stream)); }
+  /// From `start`, which like this one was recorded. Waits until the device has come to this one.
+  double millisecondsSince(const CudaEvent &start) const {
+    float milliseconds = 0;
+    detail::check(tw_cuda_event_elapsed(device_, start.event_, event_, &milliseconds));
+    return milliseconds;
+  }
+
+private:
+  int device_;
+  void *event_ = nullptr;
+};
+
 /// JSON of the steps that forward() would run: {"steps": [{"key", "programs"}], "workspace_bytes"}. Reads no tensor
 /// data: pointers may be null.
 inline std::string plan(const ConstTensor &q, const ConstTensor &k, const ConstTensor &v, const Tensor &out,

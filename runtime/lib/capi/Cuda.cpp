@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The C ABI's functions that are for CUDA devices alone: memory for programs that have no CUDA library of their own,
-// and the reference on the device.
+// The C ABI's functions that are for CUDA devices alone: memory and events for programs that have no CUDA library of
+// their own, and the reference on the device.
 #include "../cuda/CudaReference.h"
 #include "../cuda/Devices.h"
 #include "LastError.h"
@@ -82,6 +82,51 @@ extern "C" TwStatus tw_cuda_download(int32_t device, void *to, const void *from,
       cuda::check(cuda::driver().memcpyDtoH(to, reinterpret_cast<cuda::DevicePointer>(from), bytes), "cuMemcpyDtoH",
                   device, nullptr, bytesText(bytes));
     }
+  });
+}
+
+extern "C" TwStatus tw_cuda_event_create(int32_t device, void **event) {
+  return guarded([&] {
+    void *&result = required(event, "event");
+    const cuda::DeviceInfo &info = deviceArgument(device);
+    const cuda::ContextScope context(info);
+    cuda::Event made = nullptr;
+    cuda::check(cuda::driver().eventCreate(&made, cuda::kEventDefault), "cuEventCreate", device);
+    result = made;
+  });
+}
+
+extern "C" TwStatus tw_cuda_event_destroy(int32_t device, void *event) {
+  return guarded([&] {
+    const cuda::DeviceInfo &info = deviceArgument(device);
+    if (event != nullptr) {
+      const cuda::ContextScope context(info);
+      cuda::check(cuda::driver().eventDestroy(static_cast<cuda::Event>(event)), "cuEventDestroy", device);
+    }
+  });
+}
+
+extern "C" TwStatus tw_cuda_event_record(int32_t device, void *event, void *stream) {
+  return guarded([&] {
+    const cuda::DeviceInfo &info = deviceArgument(device);
+    required(static_cast<char *>(event), "event");
+    const cuda::ContextScope context(info);
+    const auto queue = static_cast<cuda::Stream>(stream);
+    cuda::check(cuda::driver().eventRecord(static_cast<cuda::Event>(event), queue), "cuEventRecord", device, queue);
+  });
+}
+
+extern "C" TwStatus tw_cuda_event_elapsed(int32_t device, void *start, void *end, float *milliseconds) {
+  return guarded([&] {
+    const cuda::DeviceInfo &info = deviceArgument(device);
+    required(static_cast<char *>(start), "start");
+    required(static_cast<char *>(end), "end");
+    float &result = required(milliseconds, "milliseconds");
+    const cuda::ContextScope context(info);
+    const auto last = static_cast<cuda::Event>(end);
+    cuda::check(cuda::driver().eventSynchronize(last), "cuEventSynchronize", device);
+    cuda::check(cuda::driver().eventElapsedTime(&result, static_cast<cuda::Event>(start), last), "cuEventElapsedTime",
+                device);
   });
 }
 

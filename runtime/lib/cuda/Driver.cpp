@@ -88,6 +88,11 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuMemsetD32Async", api->memsetD32Async);
   loader.find("cuStreamSynchronize", api->streamSynchronize);
   loader.find("cuStreamIsCapturing", api->streamIsCapturing);
+  loader.find("cuEventCreate", api->eventCreate);
+  loader.find("cuEventDestroy", api->eventDestroy);
+  loader.find("cuEventRecord", api->eventRecord);
+  loader.find("cuEventSynchronize", api->eventSynchronize);
+  loader.find("cuEventElapsedTime", api->eventElapsedTime);
   loader.findOptional("cuTensorMapEncodeTiled", api->tensorMapEncodeTiled);
   return api;
 }

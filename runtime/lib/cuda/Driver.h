@@ -45,6 +45,11 @@ struct DriverApi {
   Result (*memsetD32Async)(DevicePointer memory, unsigned value, size_t count, Stream stream);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamIsCapturing)(Stream stream, int *status);
+  Result (*eventCreate)(Event *event, unsigned flags);
+  Result (*eventDestroy)(Event event);
+  Result (*eventRecord)(Event event, Stream stream);
+  Result (*eventSynchronize)(Event event);
+  Result (*eventElapsedTime)(float *milliseconds, Event start, Event end);
   /// Null where the driver has none: no kernel of the sm_90a family is planned then.
   Result (*tensorMapEncodeTiled)(TensorMap *map, int type, uint32_t rank, void *memory, const uint64_t *sizes,
                                  const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,

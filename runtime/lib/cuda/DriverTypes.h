@@ -17,6 +17,7 @@ using Context = struct ContextTag *; ///< CUcontext
 using Module = struct ModuleTag *;   ///< CUmodule
 using Function = struct FunctionTag *; ///< CUfunction
 using MemoryPool = struct MemoryPoolTag *; ///< CUmemoryPool
+using Event = struct EventTag *;       ///< CUevent
 using Stream = struct StreamTag *;     ///< CUstream; null is the legacy default stream
 
 inline constexpr Result kSuccess = 0;               // CUDA_SUCCESS
@@ -68,6 +69,8 @@ inline constexpr int kTensorMapNoInterleave = 0;     // CU_TENSOR_MAP_INTERLEAVE
 inline constexpr int kTensorMapSwizzle128 = 3;       // CU_TENSOR_MAP_SWIZZLE_128B
 inline constexpr int kTensorMapPromote256 = 3;       // CU_TENSOR_MAP_L2_PROMOTION_L2_256B
 inline constexpr int kTensorMapFillZero = 0;         // CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE: zeros
+
+inline constexpr unsigned kEventDefault = 0;         // CU_EVENT_DEFAULT: with a time
 
 inline constexpr int kCaptureNone = 0;               // CU_STREAM_CAPTURE_STATUS_NONE
 

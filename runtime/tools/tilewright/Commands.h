@@ -29,6 +29,7 @@ class ReportedFailure : public std::exception {};
 
 void addCompileCommand(CLI::App &app);
 void addVerifyCommand(CLI::App &app);
+void addBenchCommand(CLI::App &app);
 void addInfoCommand(CLI::App &app);
 
 /// Writes to stdout, all of it, or throws: a full disk behind a redirection is not silently ignored.
@@ -37,6 +38,9 @@ void writeStdout(std::string_view text);
 /// Throws UsageError if a schedule's text, given as --schedule, is of the other kind of target: the engine would not
 /// use it. A text that is no schedule passes; the engine says what is wrong with it.
 void checkScheduleKind(const std::string &schedule, bool gpu);
+
+/// The value of one `name=value` of a key's text.
+std::string keyField(const std::string &key, const std::string &name);
 
 } // namespace tilewright::cli
 

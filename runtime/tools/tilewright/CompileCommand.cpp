@@ -74,17 +74,6 @@ constexpr const char *kTensors[] = {"q", "k", "v", "out"};
 const std::map<std::string, DType> kDTypes = {
     {"f32", DType::Float32}, {"f16", DType::Float16}, {"bf16", DType::BFloat16}};
 
-/// The value of one `name=value` of a key's text.
-std::string fieldOf(const std::string &key, const std::string &name) {
-  std::istringstream words(key);
-  for (std::string word; words >> word;) {
-    if (word.rfind(name + "=", 0) == 0) {
-      return word.substr(name.size() + 1);
-    }
-  }
-  throw std::runtime_error("the key '" + key + "' has no field '" + name + "'");
-}
-
 /// Replaces one `name=value` of a key's text.
 std::string withField(const std::string &key, const std::string &name, const std::string &value) {
   std::istringstream words(key);
@@ -126,7 +115,7 @@ Tensor shapeOnly(DType dtype, int64_t seqlen, int64_t dim, bool strided, bool pa
 /// The key's `align` with what --align says in its place; --strided has been applied.
 std::string withAlign(const std::string &key, const std::vector<std::string> &given) {
   std::map<std::string, std::string> classes;
-  std::istringstream items(fieldOf(key, "align"));
+  std::istringstream items(keyField(key, "align"));
   for (std::string item; std::getline(items, item, ',');) {
     classes[item.substr(0, item.find(':'))] = item.substr(item.find(':') + 1);
   }

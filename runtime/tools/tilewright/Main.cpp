@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <tilewright/tilewright.hpp>
 
@@ -34,6 +35,16 @@ void checkScheduleKind(const std::string &schedule, bool gpu) {
   }
 }
 
+std::string keyField(const std::string &key, const std::string &name) {
+  std::istringstream words(key);
+  for (std::string word; words >> word;) {
+    if (word.rfind(name + "=", 0) == 0) {
+      return word.substr(name.size() + 1);
+    }
+  }
+  throw std::runtime_error("the key '" + key + "' has no field '" + name + "'");
+}
+
 namespace {
 
 constexpr const char *kFooter =
@@ -47,6 +58,7 @@ constexpr const char *kFooter =
     "Examples:\n"
     "  tilewright info\n"
     "  tilewright verify --quick\n"
+    "  tilewright bench --head-dim 64,128 --mask none,causal\n"
     "  tilewright compile --dtype bf16 --head-dim 72 --mask glm_packed --emit tile\n";
 
 int fail(const char *message, int status) {
@@ -56,7 +68,7 @@ int fail(const char *message, int status) {
 
 int run(int argc, char **argv) {
   CLI::App app("Tilewright generates attention kernels just in time. This tool compiles them and shows every stage,\n"
-               "verifies them on this machine against a float64 reference, and says what is installed.",
+               "verifies them on this machine against a float64 reference, times them, and says what is installed.",
                "tilewright");
   app.formatter(std::make_shared<HelpFormatter>()); // subcommands inherit it
   app.footer(kFooter);
@@ -66,6 +78,7 @@ int run(int argc, char **argv) {
   app.require_subcommand(1);
   addCompileCommand(app);
   addVerifyCommand(app);
+  addBenchCommand(app);
   addInfoCommand(app);
   try {
     app.parse(argc, argv); // runs the subcommand's callback

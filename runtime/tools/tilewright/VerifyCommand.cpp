@@ -4,15 +4,15 @@
 // threads, since most of their time goes into compiling kernels and into the references on the CPU; a CPU case uses all
 // of the engine's threads by itself.
 #include "Commands.h"
+#include "DeviceOption.h"
+#include "Terminal.h"
 #include "VerifyRun.h"
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -20,7 +20,6 @@
 #include <optional>
 #include <thread>
 #include <tilewright/tilewright.hpp>
-#include <unistd.h>
 #include <vector>
 
 namespace tilewright::cli {
@@ -40,52 +39,6 @@ struct VerifyOptions {
   int threads = 0;
 };
 
-/// A line on stderr that shows where the run is, if somebody is looking.
-class Progress {
-public:
-  void show(size_t done, size_t total, const std::string &name) {
-    if (enabled_) {
-      std::fprintf(stderr, "\r\x1b[K[%zu/%zu] %s", done + 1, total, name.c_str());
-      std::fflush(stderr);
-    }
-  }
-  void clear() {
-    if (enabled_) {
-      std::fputs("\r\x1b[K", stderr);
-      std::fflush(stderr);
-    }
-  }
-
-private:
-  const bool enabled_ = isatty(STDERR_FILENO) != 0;
-};
-
-template <typename... Values> std::string format(const char *pattern, Values... values) {
-  std::string text(static_cast<size_t>(std::snprintf(nullptr, 0, pattern, values...)), '\0');
-  std::snprintf(text.data(), text.size() + 1, pattern, values...);
-  return text;
-}
-
-/// The number of the CUDA device that --device names; none: the CPU.
-std::optional<int> parseDevice(const std::string &text) {
-  if (text == "cpu") {
-    return std::nullopt;
-  }
-  if (text == "cuda") {
-    return 0;
-  }
-  const std::string prefix = "cuda:";
-  int number = 0;
-  const char *end = text.data() + text.size();
-  if (text.rfind(prefix, 0) == 0 && text.size() > prefix.size() && text[prefix.size()] != '-') {
-    auto [parsed, error] = std::from_chars(text.data() + prefix.size(), end, number);
-    if (error == std::errc() && parsed == end) {
-      return number;
-    }
-  }
-  throw UsageError("--device is '" + text + "'; allowed: cpu, cuda, cuda:N with the number N of a device");
-}
-
 struct CudaSetup {
   std::string gpu;       ///< its name
   bool reference = false; ///< NVRTC is there
@@ -95,25 +48,8 @@ struct CudaSetup {
 /// Looks whether the device can be used, before anything is compiled for it.
 CudaSetup checkCuda(int device) {
   const Json found = Json::parse(info());
-  const Json &cuda = found.at("devices").at("cuda");
-  const std::string name = "cuda:" + std::to_string(device);
-  if (!cuda.at("found").get<bool>()) {
-    throw MissingError("--device " + name + " needs an NVIDIA GPU and its driver (libcuda.so.1 of CUDA 12.0 or later), "
-                       "which this machine does not have: " + cuda.at("why").get<std::string>() +
-                       ". Without a GPU, `tilewright compile --target sm_90 --emit ptx` still compiles kernels for it");
-  }
-  const Json &devices = cuda.at("devices");
-  if (static_cast<size_t>(device) >= devices.size()) {
-    throw UsageError("--device is " + name + ", but there are " + std::to_string(devices.size()) +
-                     " CUDA devices, counted from 0");
-  }
-  const Json &mine = devices.at(static_cast<size_t>(device));
   CudaSetup setup;
-  setup.gpu = mine.at("name").get<std::string>();
-  if (!mine.at("served").get<bool>()) {
-    throw MissingError("--device " + name + " is " + setup.gpu + " of compute capability " +
-                       mine.at("compute_capability").get<std::string>() + "; 8.0 or later is needed");
-  }
+  setup.gpu = requireCudaDevice(found, device);
   const Json &nvrtc = found.at("nvrtc");
   setup.reference = nvrtc.at("found").get<bool>();
   if (!setup.reference) {

@@ -233,6 +233,18 @@ TEST(CppCuda, MemoryGoesThereAndBackOrTheErrorSaysWhyNot) {
   }
 }
 
+TEST(CppCuda, EventsAreInOrderOrTheErrorSaysWhyNot) {
+  try {
+    tilewright::CudaEvent start(0), made(0);
+    tilewright::CudaEvent end = std::move(made);
+    start.record();
+    end.record();
+    EXPECT_GE(end.millisecondsSince(start), 0.0);
+  } catch (const tilewright::Error &error) {
+    EXPECT_TRUE(error.status() == TW_UNSUPPORTED || error.argument() == "device") << error.what();
+  }
+}
+
 TEST(CppCuda, TheReferenceRefusesCpuTensors) {
   std::vector<float> data(8, 1.0f);
   const Tensor tensor(data.data(), {1, 1, 1, 8});

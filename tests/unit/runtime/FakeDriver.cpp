@@ -195,6 +195,27 @@ const DriverApi kTable = {
       *status = fake->captureStatus;
       return called("StreamIsCapturing");
     },
+    .eventCreate = [](Event *event, unsigned flags) -> Result {
+      if (flags != kEventDefault) {
+        return 1;
+      }
+      const Result result = called("EventCreate");
+      if (result == kSuccess) {
+        *event = reinterpret_cast<Event>(new double(-1.0));
+      }
+      return result;
+    },
+    .eventDestroy = [](Event event) { delete reinterpret_cast<double *>(event); return called("EventDestroy"); },
+    .eventRecord = [](Event event, Stream stream) {
+      *reinterpret_cast<double *>(event) = static_cast<double>(fake->launches.size());
+      fake->eventStreams.push_back(stream);
+      return called("EventRecord");
+    },
+    .eventSynchronize = [](Event) { return called("EventSynchronize"); },
+    .eventElapsedTime = [](float *milliseconds, Event start, Event end) {
+      *milliseconds = static_cast<float>(*reinterpret_cast<double *>(end) - *reinterpret_cast<double *>(start));
+      return called("EventElapsedTime");
+    },
 };
 // clang-format on
 

@@ -72,6 +72,7 @@ public:
   std::function<void(void **parameters)> onLaunch; ///< stands for the kernel's work, if set
   size_t liveAllocations = 0;
   std::map<runtime::cuda::MemoryPool, uint64_t> poolKeeps; ///< release threshold of the pools that were made
+  std::vector<runtime::cuda::Stream> eventStreams; ///< where events were recorded; one's time is the launches before it
   std::vector<runtime::cuda::MemoryPool> usedPools;        ///< of allocations, in order
 };
 

@@ -329,6 +329,60 @@ TEST(CudaMemory, DriverErrorsComeThrough) {
   EXPECT_EQ(tw_cuda_free(0, memory), TW_OK);
 }
 
+//===-- Events ----------------------------------------------------------------------------------------------------===//
+
+TEST(CudaEvents, TimeWhatWasQueuedBetween) {
+  FakeDriver driver(std::vector<FakeDevice>(2));
+  const cuda::Context mine = FakeDriver::contextOf(0);
+  driver.contexts = {mine};
+  void *const stream = reinterpret_cast<void *>(0x5150);
+  void *start = nullptr, *end = nullptr;
+  ASSERT_EQ(tw_cuda_event_create(1, &start), TW_OK) << tw_last_error();
+  ASSERT_EQ(tw_cuda_event_create(1, &end), TW_OK) << tw_last_error();
+  EXPECT_EQ(tw_cuda_event_record(1, start, stream), TW_OK) << tw_last_error();
+  driver.launches.resize(3);
+  EXPECT_EQ(tw_cuda_event_record(1, end, stream), TW_OK) << tw_last_error();
+  float milliseconds = 0;
+  EXPECT_EQ(driver.count("EventSynchronize"), 0) << "recording does not wait";
+  EXPECT_EQ(tw_cuda_event_elapsed(1, start, end, &milliseconds), TW_OK) << tw_last_error();
+  EXPECT_EQ(milliseconds, 3.0f);
+  EXPECT_EQ(driver.count("EventSynchronize"), 1);
+  EXPECT_EQ(driver.eventStreams, std::vector<cuda::Stream>(2, static_cast<cuda::Stream>(stream)));
+  EXPECT_EQ(tw_cuda_event_destroy(1, start), TW_OK);
+  EXPECT_EQ(tw_cuda_event_destroy(1, end), TW_OK);
+  EXPECT_EQ(tw_cuda_event_destroy(1, nullptr), TW_OK);
+  EXPECT_EQ(driver.count("EventDestroy"), 2);
+  EXPECT_EQ(driver.contexts, std::vector<cuda::Context>{mine}) << "the caller's context is current again";
+  EXPECT_EQ(driver.count("CtxPushCurrent"), 7) << "device 1's was current for each call of the driver";
+}
+
+TEST(CudaEvents, FaultsNameTheArgumentAndTheCall) {
+  FakeDriver driver;
+  void *event = nullptr;
+  float milliseconds = -1;
+  EXPECT_EQ(tw_cuda_event_create(1, &event), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "device");
+  EXPECT_EQ(tw_cuda_event_create(0, nullptr), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "event");
+  EXPECT_EQ(tw_cuda_event_record(0, nullptr, nullptr), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "event");
+  driver.failNext("EventCreate", cuda::kErrorOutOfMemory);
+  EXPECT_EQ(tw_cuda_event_create(0, &event), TW_OUT_OF_MEMORY);
+  EXPECT_EQ(event, nullptr);
+  ASSERT_EQ(tw_cuda_event_create(0, &event), TW_OK);
+  EXPECT_EQ(tw_cuda_event_elapsed(0, nullptr, event, &milliseconds), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "start");
+  EXPECT_EQ(tw_cuda_event_elapsed(0, event, nullptr, &milliseconds), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "end");
+  EXPECT_EQ(tw_cuda_event_elapsed(0, event, event, nullptr), TW_INVALID_ARGUMENT);
+  EXPECT_STREQ(tw_last_error_argument(), "milliseconds");
+  driver.failNext("EventSynchronize", 700);
+  EXPECT_EQ(tw_cuda_event_elapsed(0, event, event, &milliseconds), TW_CUDA_ERROR);
+  EXPECT_THAT(tw_last_error(), HasSubstr("cuEventSynchronize() failed with CUDA_ERROR_ILLEGAL_ADDRESS"));
+  EXPECT_EQ(milliseconds, -1.0f);
+  EXPECT_EQ(tw_cuda_event_destroy(0, event), TW_OK);
+}
+
 //===-- A target without a device ---------------------------------------------------------------------------------===//
 
 TEST(CudaTarget, PlansNeedNoDevice) {
