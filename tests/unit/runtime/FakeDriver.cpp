@@ -78,6 +78,7 @@ const DriverApi kTable = {
       case kAttributeMinor: *value = model.minor; break;
       case kAttributeSharedOptIn: *value = model.sharedBytes; break;
       case kAttributeRegisters: *value = model.registers; break;
+      case kAttributeMultiprocessors: *value = model.multiprocessors; break;
       case kAttributeMemoryPools: *value = model.memoryPools; break;
       default: return 1;
       }
@@ -190,6 +191,10 @@ const DriverApi kTable = {
       return result == kSuccess ? allocate(memory, bytes) : result;
     },
     .memFreeAsync = [](DevicePointer memory, Stream) { called("MemFreeAsync"); return release(memory); },
+    .memsetD32Async = [](DevicePointer memory, unsigned value, size_t count, Stream) {
+      std::fill_n(reinterpret_cast<unsigned *>(memory), count, value);
+      return called("MemsetD32Async");
+    },
     .streamSynchronize = [](Stream) { return called("StreamSynchronize"); },
     .streamIsCapturing = [](Stream, int *status) {
       *status = fake->captureStatus;

@@ -20,6 +20,7 @@ struct FakeDevice {
   int sharedBytes = 232448;
   bool memoryPools = true;
   int registers = 65536;
+  int multiprocessors = 132;
 };
 
 /// In place of the machine's driver while it lives. One at a time, used by one thread, unless said otherwise.

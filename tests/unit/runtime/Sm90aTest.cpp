@@ -7,6 +7,7 @@
 #include "tilewright/runtime/Engine.h"
 #include "tilewright/runtime/Plan.h"
 
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -57,7 +58,8 @@ std::string targetOf(const AttentionProblem &problem, const PlanOptions &options
 } // namespace
 
 TEST(Sm90a, SchedulesHaveGroups) {
-  for (const char *text : {"qk:128x128:g2:s2", "qk:128x176:g2:s2", "qk:192x64:g3:s4", "qk:128x16:g2", "qk:192x256:g3"}) {
+  for (const char *text : {"qk:128x128:g2:s2", "qk:128x176:g2:s2", "qk:192x64:g3:s4", "qk:128x16:g2", "qk:192x256:g3",
+                           "qk:128x128:g2:s2:p2", "qk:192x128:g3:s2:p1:t", "qk:128x128:g2:t"}) {
     const std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
     ASSERT_TRUE(schedule) << text;
     EXPECT_EQ(toText(*schedule), text);
@@ -66,13 +68,17 @@ TEST(Sm90a, SchedulesHaveGroups) {
   }
   for (const char *text : {"qk:64x128:g1:s2", "qk:256x128:g4:s2", "qk:192x128:g2:s2", "qk:128x272:g2", "qk:128x128:g",
                            "kq:128x128:g2:s2", "qk:128x128:g2:s1", "qk:128x128:g2:s5", "qk:128x128:g2w8",
-                           "qk:128x128:w8:g2", "qk:128x120:g2"}) {
+                           "qk:128x128:w8:g2", "qk:128x120:g2", "qk:128x128:g2:p0", "qk:128x128:g2:p3",
+                           "qk:128x128:g2:t:p2", "qk:128x128:g2:p2:s2", "qk:128x64:w4:p2", "qk:128x64:w4:t"}) {
     EXPECT_FALSE(kernels::parseSchedule(text)) << text;
   }
   EXPECT_EQ(kernels::parseSchedule("qk:128x64:w8")->threads(), 256u);
   // Whole boxes of 64 columns, and 16 bytes of barriers for a buffer: one of q, two of k and of v.
   EXPECT_EQ(kernels::forwardSharedBytes(*kernels::parseSchedule("qk:128x128:g2:s2"), 72, 72),
             128 * 256 + 2 * 128 * 512 + 16 + 2 * 32);
+  // One more block of q, its barriers, and two announced programs with theirs.
+  EXPECT_EQ(kernels::forwardSharedBytes(*kernels::parseSchedule("qk:128x128:g2:s2:p2"), 72, 72),
+            2 * 128 * 256 + 2 * 128 * 512 + 2 * 16 + 2 * 32 + 2 * (16 + 4));
 }
 
 TEST(Sm90a, EveryRowOfTheTableFits) {
@@ -118,6 +124,13 @@ TEST(Sm90a, KeysNameTheFamily) {
   EXPECT_THAT(toText(ptx), HasSubstr("target=sm_90a:ptx "));
   EXPECT_TRUE(parseKey(toText(ptx)) == ptx);
   EXPECT_NE(ptx.hash(), key.hash());
+
+  for (const char *schedule : {"qk:128x128:g2:s2:p1", "qk:128x128:g2:s2:p2", "qk:128x128:g2:s2:t"}) {
+    KernelKey other = key;
+    other.schedule = *kernels::parseSchedule(schedule);
+    EXPECT_TRUE(parseKey(toText(other)) == other) << schedule;
+    EXPECT_NE(other.hash(), key.hash()) << schedule;
+  }
 
   auto message = [&](const std::string &from, const std::string &to) {
     std::string spoiled = text;
@@ -217,6 +230,18 @@ TEST(Sm90a, RowLimitsStayPortable) {
   EXPECT_TRUE(plan.steps[1].key.isSm90a());
 }
 
+TEST(Sm90a, PersistentBlocksTakeACounter) {
+  AttentionProblem problem = served();
+  problem.mask = attn::MaskKind::GlmPacked;
+  problem.pairs = 1;
+  const Plan plan = makePlan(problem, hopper("qk:128x64:g2:s2:p2"));
+  ASSERT_EQ(plan.stepCount, 2u);
+  EXPECT_EQ(plan.steps[0].key.schedule.persistent, 0) << "who prepares a mask runs a program a block";
+  EXPECT_EQ(plan.steps[1].programs, 2 * 4 * 3);
+  EXPECT_EQ(plan.programCounterAt, 2432u) << "behind 2 x 300 row limits of 4 bytes";
+  EXPECT_EQ(plan.workspaceBytes, 2432u + 64u);
+}
+
 TEST(Sm90a, VisibleKeys) {
   AttentionProblem problem = served();
   EXPECT_EQ(visibleKeys(problem), 400);
@@ -277,6 +302,50 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
     FAIL() << "the driver's refusal is lost";
   } catch (const cuda::CudaError &error) {
     EXPECT_EQ(error.expression(), "cuTensorMapEncodeTiled(q)");
+  }
+}
+
+TEST(Sm90a, PersistentBlocksAreAsManyAsMultiprocessors) {
+  for (const int multiprocessors : {5, 132}) {
+    fakeCompiler().reset();
+    FakeDevice device;
+    device.multiprocessors = multiprocessors;
+    FakeDriver driver({device}, /*tensorMaps=*/true);
+    EngineOptions options;
+    options.threads = 1;
+    options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:p2");
+    Engine engine(options);
+    Sizes sizes;
+    sizes.seqlenQ = sizes.seqlenK = 300;
+    sizes.headDim = sizes.headDimV = 64;
+    sizes.dtype = TW_BFLOAT16;
+    Call call(sizes);
+    uintptr_t address = 0x10000;
+    for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out}) {
+      tensor->device = TW_DEVICE_CUDA;
+      tensor->data = reinterpret_cast<void *>(address);
+      address += 0x10000;
+    }
+    const unsigned programs = 2 * 4 * 3; // batch, heads, blocks of rows
+    uint64_t counter = 1;
+    uint32_t count = 0, value = 1;
+    driver.onLaunch = [&](void **parameters) {
+      // Behind the slots and three tensor maps.
+      size_t slots = 0;
+      for (kernels::ArgId id : kernels::kernelArguments(kernels::KernelKind::Forward, {})) {
+        slots += kernels::argInfo(id).slots();
+      }
+      void **last = parameters + slots + 3;
+      std::memcpy(&counter, last[0], sizeof(counter));
+      std::memcpy(&count, last[1], sizeof(count));
+      std::memcpy(&value, reinterpret_cast<void *>(counter), sizeof(value));
+    };
+    engine.forward(call.args);
+    ASSERT_EQ(driver.launches.size(), 1u);
+    EXPECT_EQ(driver.launches[0].grid, std::min<unsigned>(programs, static_cast<unsigned>(multiprocessors)));
+    EXPECT_EQ(count, programs);
+    EXPECT_EQ(value, 0u) << "the counter starts from 0";
+    EXPECT_EQ(driver.liveAllocations, 0u) << "and is given back";
   }
 }
 

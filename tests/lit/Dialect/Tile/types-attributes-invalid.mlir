@@ -114,3 +114,8 @@ func.func @gpu_stages() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, 
 
 // expected-error @+1 {{expected 1 to 4 stages, got 0}}
 func.func private @ring_of_none(!tile.shared<16 x 16 x bf16, stages 0>)
+
+// -----
+
+// expected-error @+1 {{expected 1 or 2 buffers for the queries of persistent blocks, got 3}}
+func.func @gpu_persistent() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 8, stages 2 persistent 3>} { return }

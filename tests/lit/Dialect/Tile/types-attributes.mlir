@@ -34,3 +34,17 @@ func.func @most() attributes {tile.schedule = #tile.schedule<qk, 512 x 512, micr
                               tile.target = #tile.cpu<"x86-64-v3">} {
   return
 }
+
+// A GPU's: stages, persistent blocks and turns are left out where they are 1, 0 and false.
+// CHECK-LABEL: func.func @gpu(
+// CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 64, warps 4>
+func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 4, stages 1 persistent 0 turns false>} {
+  return
+}
+
+// CHECK-LABEL: func.func @gpu_persistent(
+// CHECK-SAME: tile.schedule = #tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>
+func.func @gpu_persistent()
+    attributes {tile.schedule = #tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>} {
+  return
+}

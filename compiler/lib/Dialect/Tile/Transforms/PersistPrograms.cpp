@@ -134,6 +134,7 @@ private:
                                  [&](OpOperand &use) { return programs->isProperAncestor(use.getOwner()); });
       }
     }
+    sink(*after);
     countOn(*after, turn, fills);
     b.setInsertionPointToEnd(after);
     Value blocks = arith::SubIOp::create(b, mapping.lookupOrDefault(end), mapping.lookupOrDefault(begin));
@@ -144,6 +145,27 @@ private:
       next.push_back(ClaimProgramOp::create(b, b.getIndexType()));
     }
     scf::YieldOp::create(b, next);
+  }
+
+  /// Moves what is computed of the program's number to where it is first needed: what only the outputs take would
+  /// otherwise hold registers through the loop over blocks.
+  void sink(Block &body) {
+    SmallVector<Operation *> pure;
+    for (Operation &op : body) {
+      if (isPure(&op) && op.getNumRegions() == 0) {
+        pure.push_back(&op);
+      }
+    }
+    for (Operation *op : llvm::reverse(pure)) {
+      Operation *first = nullptr;
+      for (Operation *user : op->getUsers()) {
+        Operation *here = body.findAncestorOpInBlock(*user);
+        first = !first || here->isBeforeInBlock(first) ? here : first;
+      }
+      if (first) {
+        op->moveBefore(first);
+      }
+    }
   }
 
   /// Numbers of fills were a program's own.

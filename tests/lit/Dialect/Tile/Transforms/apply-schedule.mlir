@@ -75,3 +75,36 @@ func.func @not_a_kernel(%n: index) {
   %m, %b = tile.coords sizes(%n) : index, index
   return
 }
+
+// In sections of as many heads as the program says, the last rows of all of them come first; the last section may be
+// narrower.
+// CHECK-LABEL: func.func @sections(
+// CHECK-SAME: %[[BLOCKS:arg[0-9]+]]: index, %[[HEADS:arg[0-9]+]]: index, %[[TOGETHER:arg[0-9]+]]: index
+// CHECK: %[[P:.*]] = tile.program : index
+// CHECK: %[[COUNT:.*]] = tile.program_count : index
+// CHECK: %[[ALL:.*]] = arith.divui %[[COUNT]], %[[BLOCKS]]
+// CHECK: %[[SIZE:.*]] = arith.muli %[[BLOCKS]], %[[TOGETHER]]
+// CHECK: %[[SECTION:.*]] = arith.divui %[[P]], %[[SIZE]]
+// CHECK: %[[FIRST:.*]] = arith.muli %[[SECTION]], %[[TOGETHER]]
+// CHECK: %[[BEFORE:.*]] = arith.muli %[[FIRST]], %[[BLOCKS]]
+// CHECK: %[[INSIDE:.*]] = arith.subi %[[P]], %[[BEFORE]]
+// CHECK: %[[LEFT:.*]] = arith.subi %[[ALL]], %[[FIRST]]
+// CHECK: %[[WIDTH:.*]] = arith.minui %[[TOGETHER]], %[[LEFT]]
+// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %{{.*}}
+// CHECK: %[[DOWN:.*]] = arith.divui %[[INSIDE]], %[[WIDTH]]
+// CHECK: %[[ROWS:.*]] = arith.subi %[[LAST]], %[[DOWN]]
+// CHECK: %[[COLUMN:.*]] = arith.remui %[[INSIDE]], %[[WIDTH]]
+// CHECK: %[[BOTH:.*]] = arith.addi %[[FIRST]], %[[COLUMN]]
+// CHECK: %[[HEAD:.*]] = arith.remui %[[BOTH]], %[[HEADS]]
+// CHECK: %[[BATCH:.*]] = arith.divui %[[BOTH]], %[[HEADS]]
+// CHECK: tile.load_scalar %{{.*}}[%[[ROWS]]]
+// CHECK: tile.load_scalar %{{.*}}[%[[HEAD]]]
+// CHECK: tile.load_scalar %{{.*}}[%[[BATCH]]]
+func.func @sections(%blocks: index, %heads: index, %together: index, %v: !tile.view<1 x i32>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8, stages 2 persistent 2>} {
+  %m, %h, %b = tile.coords sizes(%blocks, %heads) together(%together) {heavy_last} : index, index, index
+  %x = tile.load_scalar %v[%m] : !tile.view<1 x i32> -> i32
+  %y = tile.load_scalar %v[%h] : !tile.view<1 x i32> -> i32
+  %z = tile.load_scalar %v[%b] : !tile.view<1 x i32> -> i32
+  return
+}

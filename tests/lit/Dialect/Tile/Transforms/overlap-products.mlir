@@ -1,6 +1,6 @@
 // A block's last product runs beside the next block's scores.
 // RUN: tilewright-opt "%s" --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s"
-// RUN: sed "s/attributes {}/attributes {tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 2, turns true>}/" "%s" | tilewright-opt --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s" --check-prefix=TURNS
+// RUN: sed "s/attributes {}/attributes {tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 2 turns true>}/" "%s" | tilewright-opt --pass-pipeline="builtin.module(func.func(tile-overlap-products))" -split-input-file | FileCheck "%s" --check-prefix=TURNS
 
 // TURNS-LABEL: func.func @rotated(
 // TURNS: tile.take_turn

@@ -17,10 +17,11 @@
 // CHECK-NEXT: scf.condition(%[[MORE]]) %[[N]], %[[F]], %[[P]]
 // CHECK: ^bb0(%[[TURN:.*]]: index, %[[FILLS:.*]]: index, %[[PROGRAM:.*]]: index):
 // CHECK-NEXT: %[[ROW:.*]] = arith.muli %[[PROGRAM]], %{{.*}} : index
-// CHECK-NEXT: %[[END:.*]] = arith.minsi %[[ROW]], %[[OTHER]] : index
 // A ring that is filled once a program counts programs; the loop's counts on.
-// CHECK: tile.fill %arg0[%[[ROW]], %{{.*}}] bounds [true, false] into %[[QS:.*]][%[[TURN]]]
-// CHECK: scf.for %[[J:.*]] = %arg2 to %[[END]] step
+// CHECK-NEXT: tile.fill %arg0[%[[ROW]], %{{.*}}] bounds [true, false] into %[[QS:.*]][%[[TURN]]]
+// What follows from the program stands where it is needed.
+// CHECK-NEXT: %[[END:.*]] = arith.minsi %[[ROW]], %[[OTHER]] : index
+// CHECK-NEXT: scf.for %[[J:.*]] = %arg2 to %[[END]] step
 // CHECK: %[[OWN:.*]] = arith.subi %[[J]], %arg2 : index
 // CHECK: %[[NUMBER:.*]] = arith.addi %[[OWN]], %[[FILLS]] : index
 // CHECK: tile.fill %arg1[%[[J]], %{{.*}}] bounds [true, false] into %[[KS:.*]][%[[NUMBER]]]
@@ -35,9 +36,9 @@
 // CHECK-NEXT: %[[TOLD:.*]] = tile.await_program at %[[CN]] : index
 // CHECK-NEXT: arith.cmpi ult, %[[TOLD]]
 // CHECK: ^bb0(%[[CTURN:.*]]: index, %[[CFILLS:.*]]: index, %[[CPROGRAM:.*]]: index):
-// CHECK-NEXT: %[[CROW:.*]] = arith.muli %[[CPROGRAM]]
+// CHECK-NEXT: tile.take %[[QS]][%[[CTURN]]]
+// CHECK: %[[CROW:.*]] = arith.muli %[[CPROGRAM]]
 // CHECK-NEXT: %[[CEND:.*]] = arith.minsi %[[CROW]]
-// CHECK: tile.take %[[QS]][%[[CTURN]]]
 // CHECK: scf.for %{{.*}} = %arg2 to %[[CEND]] step
 // CHECK: %[[CNUMBER:.*]] = arith.addi %{{.*}}, %[[CFILLS]] : index
 // CHECK: tile.take %[[KS]][%[[CNUMBER]]]
@@ -45,7 +46,7 @@
 // CHECK: tile.release %[[QS]][%[[CTURN]]]
 // CHECK-NOT: tile.claim_program
 func.func @both_roles(%q: !v, %k: !v, %begin: index)
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 3, persistent 2>,
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 3 persistent 2>,
                 tile.target = #tile.gpu<"sm_90a", sm 90>} {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -92,14 +93,14 @@ func.func @one_program() attributes {tile.kernel, tile.schedule = #tile.gpu_sche
 // -----
 
 // expected-error @+1 {{expected a tile.roles in a kernel whose blocks are persistent: run tile-specialize-warps first}}
-func.func @no_roles() attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, persistent 1>,
+func.func @no_roles() attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8 persistent 1>,
                                   tile.target = #tile.gpu<"sm_90a", sm 90>} {
   return
 }
 
 // -----
 
-func.func @no_loop() attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, persistent 1>,
+func.func @no_loop() attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8 persistent 1>,
                                  tile.target = #tile.gpu<"sm_90a", sm 90>} {
   // expected-error @+1 {{expected the producer to have a loop over blocks}}
   tile.roles producer {

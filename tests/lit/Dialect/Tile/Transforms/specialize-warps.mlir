@@ -69,7 +69,7 @@ func.func @rings(%q: !v, %k: !v, %v: !v, %out: !v, %begin: index, %end: index)
 // CHECK-DAG: tile.alloc_shared : <128 x 128 x bf16, stages 2>
 // CHECK-DAG: tile.alloc_shared : <16 x 128 x bf16, stages 3>
 func.func @persistent(%q: !v, %k: !v, %begin: index, %end: index)
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 3, persistent 2>,
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 16, warps 8, stages 3 persistent 2>,
                 tile.target = #tile.gpu<"sm_90a", sm 90>} {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index

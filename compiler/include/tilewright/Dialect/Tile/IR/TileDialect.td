@@ -121,15 +121,15 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
     `turns` their warpgroups take turns to start products. On a function it is the attribute `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2>`,
-    `#tile.gpu_schedule<192 x 128, warps 12, stages 2, persistent 2, turns true>`
+    `#tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>`
   }];
   let parameters = (ins "int64_t":$blockM, "int64_t":$blockN, "int64_t":$warps,
                         DefaultValuedParameter<"int64_t", "1">:$stages,
                         DefaultValuedParameter<"int64_t", "0">:$persistent,
                         DefaultValuedParameter<"bool", "false">:$turns);
   let assemblyFormat = [{
-    `<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? (`,` `persistent` $persistent^)?
-    (`,` `turns` $turns^)? `>`
+    `<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? (`persistent` $persistent^)?
+    (`turns` $turns^)? `>`
   }];
   let genVerifyDecl = 1;
 }

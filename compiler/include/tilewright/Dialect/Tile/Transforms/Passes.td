@@ -152,8 +152,8 @@ def TilePersistPrograms : Pass<"tile-persist-programs", "::mlir::func::FuncOp"> 
     Where the schedule says so (`persistent` of `#tile.gpu_schedule`), both roles of `tile.roles` become loops over
     programs. The producer starts with the program of its block's number (`tile.program`), claims the next one when all
     copies of this one have been started, and announces each to the consumers; so it copies for the next program while
-    they finish this one. What stood ahead of the roles and follows from the program's number is computed in both loops.
-    Fills of rings are numbered through from program to program.
+    they finish this one. What stood ahead of the roles and follows from the program's number is computed in both
+    loops, right before it is first needed. Fills of rings are numbered through from program to program.
 
     Runs after `tile-overlap-products`. Bit-preserving.
 
