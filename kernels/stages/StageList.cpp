@@ -62,7 +62,7 @@ KeyBlockRanges<IrInt> IntervalMask::ranges(ProgramContext &context) {
   IrInt firstStart = startOf(context, context.firstRow), lastStart = startOf(context, context.lastRow);
   IrInt firstEnd = endOf(context, context.firstRow), lastEnd = endOf(context, context.lastRow);
   RowBounds<IrInt> rows{firstStart, lastStart, firstEnd, lastEnd};
-  return keyBlockRanges(rows, context.shape.blockN);
+  return keyBlockRanges(rows, context.shape.blockN, context.hasStart());
 }
 
 static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {

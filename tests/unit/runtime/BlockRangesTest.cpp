@@ -285,6 +285,12 @@ TEST(BlockRanges, AnyIntervalsLoseNothing) {
     const KeyBlockRanges<int64_t> ranges = kernels::keyBlockRanges(bounds, blockN);
     ASSERT_TRUE(0 <= ranges.begin && ranges.begin <= ranges.fullBegin && ranges.fullBegin <= ranges.fullEnd &&
                 ranges.fullEnd <= ranges.end);
+    ASSERT_TRUE(bounds.hiMax > bounds.loMin || ranges.begin == ranges.end) << "blocks for rows that see nothing";
+    if (bounds.loMax == 0) {
+      const KeyBlockRanges<int64_t> same = kernels::keyBlockRanges(bounds, blockN, /*starts=*/false);
+      ASSERT_TRUE(same.begin == ranges.begin && same.fullBegin == ranges.fullBegin && same.fullEnd == ranges.fullEnd &&
+                  same.end == ranges.end);
+    }
     for (const auto &[lo, hi] : intervals) {
       for (int64_t j = 0; j < columns; ++j) {
         const bool visible = lo <= j && j < hi;

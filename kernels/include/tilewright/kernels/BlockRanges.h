@@ -45,15 +45,22 @@ template <typename Int> struct RowBounds {
 };
 
 /// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
-/// Always begin <= fullBegin <= fullEnd <= end.
+/// Always begin <= fullBegin <= fullEnd <= end, and begin == end where all rows' intervals are empty at one column.
 template <typename Int> struct KeyBlockRanges {
   Int begin, fullBegin, fullEnd, end;
 };
 
-template <typename Int> KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN) {
+/// `starts`: rows may begin to see keys after the first; if not, loMin and loMax are 0.
+template <typename Int>
+KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN, bool starts = true) {
   Int begin = floorDiv(rows.loMin, blockN);
-  // No column is in any row's interval when hiMax <= loMin: end falls back to begin.
-  Int end = maxOf(ceilDiv(rows.hiMax, blockN), begin);
+  Int end = ceilDiv(rows.hiMax, blockN);
+  if (starts) {
+    // No column is in any row's interval when hiMax <= loMin, even if a block holds both. Columns that are in one lie in
+    // no more blocks than they are.
+    end = minOf(end, begin + (rows.hiMax - rows.loMin));
+  }
+  end = maxOf(end, begin);
   Int fullBegin = minOf(ceilDiv(rows.loMax, blockN), end);
   Int fullEnd = maxOf(minOf(floorDiv(rows.hiMin, blockN), end), fullBegin);
   return {begin, fullBegin, fullEnd, end};
