@@ -4,8 +4,11 @@
     python tests/gpu/bench_masks.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
 
 Random bfloat16 inputs, 4 sequences and 16 heads, timed as in bench_forward.py. The rate of a mask is 4 * head_dim
-operations for every pair that it shows by the time; the last column of each is its rate by that of the same problem
-without the mask (causal, if the mask is), which is computed with all that it shows.
+operations for every pair that it shows by the time. The first table has its rate by that of the same tensors without
+the mask (causal, if the mask is). A row of a short document is as short as one of a short sequence, and what it costs
+to begin and to end a row weighs as much; so the second table has the rate by that of calls without the mask whose rows
+are as long: for documents and varlen batches sequences of each one's length, as many tokens in all, each weighed by its
+pairs; for a window as many keys as it shows a row.
 """
 import argparse
 import datetime
@@ -44,15 +47,16 @@ EQUAL = tuple(n / 8 for n in range(1, 9))
 UNEQUAL = (0.05, 0.2, 0.27, 0.5, 0.58, 0.75, 0.9, 1.0)
 
 
+def lengths_of(s: int, shares: tuple) -> list:
+    """Of documents, by where each ends as a share of the sequence."""
+    ends = [0] + [round(s * share) for share in shares]
+    return [end - begin for begin, end in zip(ends, ends[1:])]
+
+
 def documents(s: int, causal: bool, shares: tuple = UNEQUAL) -> tuple:
-    """Eight, by where each ends as a share of the sequence."""
-    ends = [round(s * share) for share in shares]
-    ids = torch.zeros(BATCH, s, dtype=torch.int32, device="cuda")
-    pairs = begin = 0
-    for number, end in enumerate(ends):
-        ids[:, begin:end] = number
-        pairs += pairs_of(end - begin, causal)
-        begin = end
+    lengths = torch.tensor(lengths_of(s, shares), device="cuda")
+    ids = torch.arange(len(lengths), dtype=torch.int32, device="cuda").repeat_interleave(lengths).repeat(BATCH, 1)
+    pairs = sum(pairs_of(length, causal) for length in lengths.tolist())
     return dict(document_ids=ids, causal=causal), pairs
 
 
@@ -62,10 +66,14 @@ def window(s: int, left: int, right: int) -> tuple:
     return dict(window_size=(left, right), causal=right == 0), int(shown.sum())
 
 
-def varlen(q, k, v, s: int) -> tuple:
+def varlen_ends(s: int) -> list:
     """The same tokens in 12 sequences of unequal lengths."""
+    return [0] + [round(BATCH * s * n * (n + 1) / 156) for n in range(1, 13)]
+
+
+def varlen(q, k, v, s: int) -> tuple:
     total = BATCH * s
-    ends = [0] + [round(total * n * (n + 1) / 156) for n in range(1, 13)]
+    ends = varlen_ends(s)
     cu = torch.tensor(ends, dtype=torch.int32, device="cuda")
     longest = max(b - a for a, b in zip(ends, ends[1:]))
     flat = [x.reshape(total, HEADS, -1) for x in (q, k, v)]
@@ -73,7 +81,24 @@ def varlen(q, k, v, s: int) -> tuple:
     return lambda: tilewright.flash_attn_varlen_func(*flat, cu, cu, longest, longest, **ENGINE), pairs / BATCH
 
 
+def rate_at(s: int, lengths: list, causal: bool, d: int, repeats: int) -> float:
+    """TFLOP/s without a mask for sequences of these lengths, measured for one length at a time."""
+    pairs = total = 0.0
+    rates = {}
+    for length in lengths:
+        if length not in rates:
+            batch = max(1, round(BATCH * s / length))
+            call = lambda: tilewright.flash_attn_func(*tensors, causal=causal, **ENGINE)  # noqa: E731
+            tensors = inputs(batch, length, HEADS, d)
+            rates[length] = 4 * batch * HEADS * d * pairs_of(length, causal) / 1e9 / milliseconds(call, repeats)
+        pairs += pairs_of(length, causal)
+        total += pairs_of(length, causal) / rates[length]
+    return pairs / total
+
+
 def masks(head_dims: list, seqlens: list, repeats: int) -> None:
+    second = ["\n| d | s | 8 equal documents | causal | 8 unequal documents | causal | window s/8, s/8 | varlen |",
+              "|--:|--:|--:|--:|--:|--:|--:|--:|"]
     print("| d | s | dense | causal | padding behind | padding with holes | 8 equal documents | causal | "
           "8 unequal documents | causal | window s/4, causal | window s/8, s/8 | varlen |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
@@ -82,20 +107,32 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
             q, k, v = inputs(BATCH, s, HEADS, d)
             work = 4 * BATCH * HEADS * d / 1e9
 
-            def rate(arguments, pairs):
-                call = lambda: tilewright.flash_attn_func(q, k, v, **ENGINE, **arguments)  # noqa: E731
+            def rate(arguments, pairs, keys=s):
+                call = lambda: tilewright.flash_attn_func(  # noqa: E731
+                    q, k[:, :keys], v[:, :keys], **ENGINE, **arguments)
                 return work * pairs / milliseconds(call, repeats)
 
             base = {causal: rate(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)}
             cells = []
+            rates = []
             for arguments, pairs in (suffix(s), padded(s), documents(s, False, EQUAL),
                                      documents(s, True, EQUAL), documents(s, False), documents(s, True),
                                      window(s, s // 4, 0), window(s, s // 8, s // 8)):
-                cells.append(rate(arguments, pairs) / base[arguments.get("causal", False)])
+                rates.append(rate(arguments, pairs))
+                cells.append(rates[-1] / base[arguments.get("causal", False)])
             call, pairs = varlen(q, k, v, s)
-            cells.append(work * pairs / milliseconds(call, repeats) / base[False])
+            rates.append(work * pairs / milliseconds(call, repeats))
+            cells.append(rates[-1] / base[False])
             print(f"| {d} | {s} | {base[False]:.0f} | {base[True]:.0f} | "
                   + " | ".join(f"{cell:.2f}" for cell in cells) + " |", flush=True)
+            own = [rate_at(s, lengths_of(s, shares), causal, d, repeats)
+                   for shares in (EQUAL, UNEQUAL) for causal in (False, True)]
+            own.append(rate({}, s * (s // 4), s // 4))
+            ends = varlen_ends(s)
+            own.append(rate_at(s, [b - a for a, b in zip(ends, ends[1:])], False, d, repeats))
+            second.append(f"| {d} | {s} | " + " | ".join(f"{r / o:.2f} ({o:.0f})" for r, o in zip(
+                rates[2:6] + rates[7:], own)) + " |")
+    print("\n".join(second), flush=True)
 
 
 def dropout(head_dims: list, seqlens: list, repeats: int) -> None:
@@ -156,16 +193,21 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=10, help="timed calls of each; default: 10")
     parser.add_argument("--cuda-target", help="what kernels are made for, such as sm_90, which leaves those of "
                         "the family sm_90a out; default: the device's own")
+    parser.add_argument("--schedule", help="of all kernels, such as qk:128x64:w4:s2; default: the table's")
+    parser.add_argument("--only-masks", action="store_true", help="leave out dropout and the preparation of masks")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("skipped: torch sees no CUDA device", file=sys.stderr)
         return 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, tilewright {tilewright.__version__}, "
           f"{datetime.date.today()}\n")
-    if options.cuda_target:
-        ENGINE["engine"] = tilewright.Engine(cuda_target=options.cuda_target)
+    given = {name: getattr(options, name) for name in ("cuda_target", "schedule") if getattr(options, name)}
+    if given:
+        ENGINE["engine"] = tilewright.Engine(**given)
     with torch.no_grad():
         masks(options.head_dim, options.seqlen, options.repeats)
+        if options.only_masks:
+            return 0
         dropout(options.head_dim, options.seqlen, options.repeats)
         preparation(options.head_dim, 8192)
     return 0
