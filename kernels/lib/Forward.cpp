@@ -37,6 +37,12 @@ struct Softmax {
   Value acc; ///< unnormalised output: (block_m, head_dim_v), or transposed
 };
 
+/// The keys of a step: tiles that were loaded ahead of it, or nulls where the step loads them itself.
+struct KeyBlock {
+  Value firstKey; ///< index: the column of the first
+  Value keys, values;
+};
+
 /// What a loop over key blocks does about the mask.
 struct Masking {
   bool possible = false; ///< some of its blocks are partial
@@ -62,11 +68,16 @@ private:
   Value loadValueBlock(Value firstKey, const Masking &masking);
   Value hasPadding(Value block);
   Value fromView(Value firstKey);
-  Value scores(Value queries, Value firstKey, const Masking &masking);
+  Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile);
-  Softmax step(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
-  Softmax stepMatrix(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
-  using MakeMasking = llvm::function_ref<Masking(Value block)>;
+  Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
+  Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
+  Softmax stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
+  Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking, Value padded);
+  Softmax choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
+                 llvm::function_ref<Softmax()> otherwise);
+  /// Of a block, and whether there is padding in it where the loop knows (else null).
+  using MakeMasking = llvm::function_ref<Masking(Value block, Value padded)>;
   Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking masking);
   /// The probabilities that products take: some dropped.
   Value dropped(Value probabilities, Value firstKey);
@@ -204,11 +215,12 @@ Value Forward::hide(const ScoreTile &tile) {
   return scores;
 }
 
-Value Forward::scores(Value queries, Value firstKey, const Masking &masking) {
-  Value block = loadKeyBlock(keys, firstKey, p.headDim, masking.possible);
+Value Forward::scores(Value queries, const KeyBlock &block, const Masking &masking) {
+  Value firstKey = block.firstKey;
+  Value keyTile = block.keys ? block.keys : loadKeyBlock(keys, firstKey, p.headDim, masking.possible);
   SmallVector<int64_t, 2> shape = context.scoreShape();
-  Value product = keysAreRows() ? b.dot(block, queries, b.fill(shape, 0.0f), false, false)
-                                : b.dot(queries, block, b.fill(shape, 0.0f), false, true);
+  Value product = keysAreRows() ? b.dot(keyTile, queries, b.fill(shape, 0.0f), false, false)
+                                : b.dot(queries, keyTile, b.fill(shape, 0.0f), false, true);
   Value columns = tile::IndexOp::create(b, b.tileType(shape, b.getI32Type()), b.toI32(firstKey), context.keyAxis());
   ScoreTile tile{product, columns, firstKey, masking.possible};
   if (!stages.onlyScaled) {
@@ -250,9 +262,9 @@ Value Forward::finiteReference(Value m) {
   return b.select(unseen, b.fill({blockM}, 0.0f), m);
 }
 
-Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
+Softmax Forward::step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking) {
   SmallVector<int64_t, 2> shape = context.scoreShape();
-  Value s = scores(queries, firstKey, masking);
+  Value s = scores(queries, block, masking);
 
   // One operation a statement: in which order a call's arguments are evaluated, and so the order of operations in the
   // IR, is otherwise the host compiler's choice.
@@ -266,13 +278,13 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
   Value probabilities = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value l = b.add(rescaledSum, b.reduce(tile::ReduceKind::Sum, probabilities, context.keyAxis()));
 
-  probabilities = dropped(probabilities, firstKey);
-  Value block = loadValueBlock(firstKey, masking);
+  probabilities = dropped(probabilities, block.firstKey);
+  Value valueTile = loadValueBlock(block.firstKey, masking);
   // Each block's product is summed from zero: one chain of additions through all keys would lose a digit of float32
   // by a few thousand of them.
   Value none = b.fill(outputShape(), 0.0f);
-  Value product = keysAreRows() ? b.dot(block, probabilities, none, true, false)
-                                : b.dot(probabilities, block, none, false, false);
+  Value product = keysAreRows() ? b.dot(valueTile, probabilities, none, true, false)
+                                : b.dot(probabilities, valueTile, none, false, false);
   Value kept = b.mul(state.acc, b.broadcast(alpha, keysAreRows() ? 0 : 1, outputShape()));
   return {m, l, b.add(kept, product)};
 }
@@ -282,8 +294,8 @@ Softmax Forward::step(const Softmax &state, Value queries, Value firstKey, const
 /// The reference m need not be the maximum: any number near it divides out again. So it moves only when the maximum's
 /// weight would exceed 2^8, which after a row's first blocks is rare, and the accumulator's rescaling is skipped else.
 /// Weights stay far inside the range of float16.
-Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
-  Value s = scores(queries, firstKey, masking);
+Softmax Forward::stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking) {
+  Value s = scores(queries, block, masking);
 
   Value factor = b.splat(exponentFactor, {blockM});
   Value top = b.reduce(tile::ReduceKind::Max, s, context.keyAxis());
@@ -301,24 +313,88 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, Value firstKey,
 
   // The products add to the rescaled accumulator: another set of registers for the block's own would not fit, and
   // 16-bit operands round far more than the chain of additions does.
-  probabilities = dropped(probabilities, firstKey);
-  Value block = loadValueBlock(firstKey, masking);
-  Value weights = b.narrow(probabilities, cast<RankedTensorType>(block.getType()).getElementType());
-  return {m, l, b.dot(weights, block, kept, false, false)};
+  probabilities = dropped(probabilities, block.firstKey);
+  Value valueTile = block.values ? block.values : loadValueBlock(block.firstKey, masking);
+  Value weights = b.narrow(probabilities, cast<RankedTensorType>(valueTile.getType()).getElementType());
+  return {m, l, b.dot(weights, valueTile, kept, false, false)};
+}
+
+/// The step, or nothing where all keys of the block are padding: its weights would be 0, and the reference and the sums
+/// stay what they are.
+Softmax Forward::stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking,
+                            Value padded) {
+  if (!padded) {
+    return stepMatrix(state, queries, block, masking);
+  }
+  auto ifPadded = scf::IfOp::create(b, TypeRange{b.getI1Type()}, padded, /*withElseRegion=*/true);
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(ifPadded.thenBlock());
+    Value first = fromView(block.firstKey);
+    Value some = tile::AnySetOp::create(b, b.getI1Type(), realKeys, first, b.getI64IntegerAttr(blockN));
+    scf::YieldOp::create(b, some);
+    b.setInsertionPointToStart(ifPadded.elseBlock());
+    Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+    scf::YieldOp::create(b, yes);
+  }
+  return choose(
+      ifPadded.getResult(0), state, [&] { return stepMatrix(state, queries, block, masking); }, [&] { return state; });
+}
+
+/// A branch of all threads, between what two steps make of `state`.
+Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
+                        llvm::function_ref<Softmax()> otherwise) {
+  Value old[] = {state.m, state.l, state.acc};
+  auto ifOp = scf::IfOp::create(b, ValueRange(old).getTypes(), condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  Softmax one = then();
+  scf::YieldOp::create(b, ValueRange{one.m, one.l, one.acc});
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  Softmax other = otherwise();
+  scf::YieldOp::create(b, ValueRange{other.m, other.l, other.acc});
+  return {ifOp.getResult(0), ifOp.getResult(1), ifOp.getResult(2)};
+}
+
+/// The step of a ring's block: keys and values are loaded ahead of its branches.
+Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
+  KeyBlock block{firstKey, loadKeyBlock(keys, firstKey, p.headDim, /*masked=*/true), loadValueBlock(firstKey, masking)};
+  if (!context.shape.twoBodies) {
+    return stepIfReal(state, queries, block, masking, masking.padded);
+  }
+  return choose(
+      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, {}}, masking.padded); },
+      [&] { return stepMatrix(state, queries, block, Masking{}); });
 }
 
 Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking makeMasking) {
-  auto loop = scf::ForOp::create(b, begin.value, end.value, b.indexConstant(1),
-                                 ValueRange{state.m, state.l, state.acc});
+  SmallVector<Value> start{state.m, state.l, state.acc};
+  // Whether a block has padding is found out at the end of the step before, where threads wait for each other anyway:
+  // nothing of its own step could run beside the look into the mask.
+  const bool looksAhead = holes && context.shape.storageOperands;
+  if (looksAhead) {
+    start.push_back(hasPadding(begin.value));
+  }
+  Value one = b.indexConstant(1);
+  auto loop = scf::ForOp::create(b, begin.value, end.value, one, start);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
   ValueRange carried = loop.getRegionIterArgs();
   Softmax before{carried[0], carried[1], carried[2]};
-  Masking masking = makeMasking(loop.getInductionVar());
-  Softmax next = context.shape.storageOperands ? stepMatrix(before, queries, firstKey, masking)
-                                               : step(before, queries, firstKey, masking);
-  scf::YieldOp::create(b, ValueRange{next.m, next.l, next.acc});
+  Masking masking = makeMasking(loop.getInductionVar(), looksAhead ? carried[3] : Value());
+  // A bias or mask tensor is copied ahead too, but only where it is read outside of branches.
+  const bool tensor =
+      p.features.bias != attn::ScoreOperand::None || p.features.attnMask != attn::ScoreOperand::None;
+  const bool branches = masking.when && !tensor && (context.shape.twoBodies || (context.shape.ring && masking.padded));
+  Softmax next = branches                        ? stepOfRing(before, queries, firstKey, masking)
+                 : context.shape.storageOperands ? stepMatrix(before, queries, {firstKey, {}, {}}, masking)
+                                                 : step(before, queries, {firstKey, {}, {}}, masking);
+  SmallVector<Value> after{next.m, next.l, next.acc};
+  if (looksAhead) {
+    after.push_back(hasPadding(b.add(loop.getInductionVar(), one)));
+  }
+  scf::YieldOp::create(b, after);
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
 }
 
@@ -339,7 +415,7 @@ void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
-  Value s = scores(queries, firstKey, Masking{true, {}, {}});
+  Value s = scores(queries, {firstKey, {}, {}}, Masking{true, {}, {}});
   Value difference = b.sub(s, context.broadcastQueries(reference));
   Value weights = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value probabilities = b.mul(weights, context.broadcastQueries(inverse));
@@ -437,27 +513,28 @@ void Forward::build() {
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
   const bool start = context.hasStart();
   bool anyPartial = p.features.mask != attn::MaskKind::None || start || !p.evenN;
-  auto none = [](Value) { return Masking{}; };
+  auto none = [](Value, Value) { return Masking{}; };
   if (!anyPartial) {
     state = loop(state, queries, ranges.begin, ranges.end, none);
   } else if (context.shape.storageOperands) {
-    // One loop, which asks in every block: a branch of all threads costs less than a second copy of a body of matrix
-    // instructions costs the assembler (a third of the compile time) and the instruction cache.
-    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block) {
+    // One loop, which asks in every block: around the mask alone or, with two bodies, around the whole step. A branch
+    // within the step ends the overlap of a block's products with the maxima of its scores (up to 6 percent of the time
+    // at head dim 64, nothing at 128); a second body costs code and compile time, which rows of few keys do not pay
+    // back. A branch around scores and maxima and no more was slower than either, and loops of their own for full and
+    // partial blocks would be a third body.
+    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, Value padded) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
       if (start) {
         Value before = b.lessI(block, ranges.fullBegin.value);
         partial = arith::OrIOp::create(b, before, partial);
       }
-      Value padded;
-      if (holes) {
-        padded = hasPadding(block);
+      if (padded) {
         partial = arith::OrIOp::create(b, padded, partial);
       }
       return Masking{true, partial, padded};
     });
   } else {
-    auto all = [&](Value) { return Masking{true, {}, holes}; };
+    auto all = [&](Value, Value) { return Masking{true, {}, holes}; };
     if (holes) {
       state = loop(state, queries, ranges.begin, ranges.end, all);
     } else if (start) {

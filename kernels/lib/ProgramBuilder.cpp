@@ -13,7 +13,7 @@ std::optional<ProgramShape> ProgramShape::of(Attribute schedule) {
   }
   if (auto gpu = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule)) {
     return ProgramShape{tile::Orientation::QueriesByKeys, gpu.getBlockM(), gpu.getBlockN(), true,
-                        gpu.getPersistent() != 0};
+                        gpu.getPersistent() != 0, gpu.getStages() > 1, gpu.getBodies() == 2};
   }
   return std::nullopt;
 }

@@ -55,6 +55,7 @@ struct GpuRow {
   std::optional<bool> masked; ///< none: masked or not
   std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
   std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
+  std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
   int64_t maxShared;          ///< the SM's limit, in bytes
   Schedule schedule;
 };
@@ -134,8 +135,8 @@ Row parseCpuRow(const nlohmann::json &entry) {
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
   const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
-  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, std::nullopt, maxShared,
-             scheduleOf(entry, /*gpu=*/true)};
+  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, std::nullopt, std::nullopt,
+             maxShared, scheduleOf(entry, /*gpu=*/true)};
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -145,20 +146,21 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
       return std::nullopt;
     }
     if (!found->is_boolean()) {
-      badTable("masked, matrix or copied is neither true nor false");
+      badTable("masked, matrix, copied or longRows is neither true nor false");
     }
     return found->get<bool>();
   };
   row.masked = flag("masked");
   row.matrix = flag("matrix");
   row.copied = flag("copied");
+  row.longRows = flag("longRows");
   return row;
 }
 
 Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
   const GpuRow row = parseGpuRow(entry);
-  if (row.schedule.groups == 0 || row.sm || row.matrix) {
-    badTable("a row of sm_90a.json has no groups, or names an SM or a matrix");
+  if (row.schedule.groups == 0 || row.sm || row.matrix || row.longRows) {
+    badTable("a row of sm_90a.json has no groups, or names an SM, a matrix or long rows");
   }
   return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, row.schedule};
 }
@@ -188,6 +190,7 @@ std::string kernels::toText(const Schedule &schedule) {
   if (schedule.warps != 0) {
     text += schedule.groups != 0 ? "g" + std::to_string(schedule.groups) : "w" + std::to_string(schedule.warps);
     text += schedule.stages == 1 ? "" : ":s" + std::to_string(schedule.stages);
+    text += schedule.bodies == 1 ? "" : ":b" + std::to_string(schedule.bodies);
     text += schedule.persistent == 0 ? "" : ":p" + std::to_string(schedule.persistent);
     return schedule.turns ? text + ":t" : text;
   }
@@ -205,6 +208,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     return std::nullopt;
   }
   unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1, groups = 0, persistent = 0;
+  unsigned bodies = 1;
   bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
                 take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
   if (!blocks) {
@@ -223,6 +227,9 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     wellFormed = wellFormed && schedule.orientation == Orientation::QueriesByKeys;
     if (wellFormed && take(text, ":s")) {
       wellFormed = takeNumber(text, 2, 4, stages); // one has one spelling: none
+      if (wellFormed && !roles && take(text, ":b")) {
+        wellFormed = takeNumber(text, 2, 2, bodies);
+      }
     }
     if (wellFormed && roles && take(text, ":p")) {
       wellFormed = takeNumber(text, 1, 2, persistent);
@@ -243,6 +250,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.groups = static_cast<uint8_t>(groups);
   schedule.persistent = static_cast<uint8_t>(persistent);
   schedule.turns = turns;
+  schedule.bodies = static_cast<uint8_t>(bodies);
   return schedule;
 }
 
@@ -270,12 +278,13 @@ int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, 
 }
 
 Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix,
-                                    unsigned scoreBytes) {
+                                    unsigned scoreBytes, bool longRows) {
   const unsigned widest = std::max(headDim, headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
         row.matrix.value_or(matrix) == matrix && row.copied.value_or(scoreBytes != 0) == (scoreBytes != 0) &&
+        row.longRows.value_or(longRows) == longRows &&
         limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV, scoreBytes) <= limit) {
       return row.schedule;
     }

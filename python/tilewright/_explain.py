@@ -21,7 +21,7 @@ FAMILIES = {
     "sm_90a": "family sm_90a (wgmma and TMA, which compute capability 9.0 alone has)",
 }
 # What stands behind the blocks in a GPU schedule's text; a warpgroup that consumes has 64 query rows.
-SCHEDULE_COUNTS = {"w": "warps", "g": "consumer_warpgroups", "s": "stages"}
+SCHEDULE_COUNTS = {"w": "warps", "g": "consumer_warpgroups", "s": "stages", "b": "bodies"}
 
 # What the fields of a key say; those of runtime/README.md.
 FIELDS = {
@@ -317,6 +317,9 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: boo
     # What the library calls masked when it looks into the table (Plan.cpp).
     masked = fields["mask"] != "none" or "windowLeft" in fields or "dropout" in fields or documents
     copied = any(_is_copied(fields.get(name, "")) for name in ("bias", "attnMask"))
+    others = ("windowLeft", "varlen", "seqUsedK", "alibi", "softcap", "dropout", "probs", "bias", "attnMask")
+    hides = fields["mask"] != "none" or "keyPadding" in fields
+    long_rows = hides and not documents and not any(name in fields for name in others)
     for row in json.loads(table.read_text())["rows"]:
         if (
             row["schedule"] == fields["schedule"]
@@ -325,6 +328,7 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: boo
             and row.get("matrix", matrix) == matrix
             and row.get("copied", copied) == copied
             and row.get("masked", masked) == masked
+            and row.get("longRows", long_rows) == long_rows
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)
             and seqlen_q <= row.get("maxSeqlenQ", seqlen_q)
@@ -398,7 +402,7 @@ def _step_lines(number: int, step: Dict[str, Any]) -> List[str]:
     shown = [f"blocks of {schedule['block_m']} rows{keys}"]
     shown += [
         f"{name.replace('_', ' ')} {schedule[name]}"
-        for name in ("orientation", "register_tile", "warps", "consumer_warpgroups", "stages")
+        for name in ("orientation", "register_tile", "warps", "consumer_warpgroups", "stages", "bodies")
         if name in schedule
     ]
     lines.append(f"     schedule: {', '.join(shown)}")

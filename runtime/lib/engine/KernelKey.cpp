@@ -36,11 +36,12 @@ constexpr bool keyIsPlain() {
          attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
          dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent,
-         turns] = schedule;
+         turns, bodies] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
                       varlen, seqUsedK, dropout, probs, align, schedule) &&
-         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns);
+         areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns,
+                      bodies);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -423,6 +424,7 @@ void KernelKey::normalize() {
     schedule.groups = 0;
     schedule.persistent = 0;
     schedule.turns = false;
+    schedule.bodies = 1;
   }
   // Programs of a varlen batch may have rows past their sequence.
   evenM = evenM && !varlen;
@@ -445,6 +447,7 @@ void KernelKey::normalize() {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
+      limits.schedule.bodies = 1;
       limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
       limits.schedule.persistent = 0;
       limits.schedule.turns = false;
@@ -460,6 +463,9 @@ void KernelKey::normalize() {
     keyPaddingAlign = attn::AlignClass::Bytes2;
   }
   evenN = evenN && mask == attn::MaskKind::None && !windowLeft && !rowBounds && !varlen && !seqUsedK;
+  if (evenN || bias != attn::ScoreOperand::None || attnMask != attn::ScoreOperand::None) {
+    schedule.bodies = 1; // no block is partial, or a tensor is read beside the products
+  }
   normalizeScoreOperand(*this, bias, biasAlign);
   normalizeScoreOperand(*this, attnMask, attnMaskAlign);
   evenD = headDimsAreEven(*this);
@@ -516,7 +522,8 @@ size_t KernelKey::hash() const {
                      static_cast<uint64_t>(dtype) << 16 | static_cast<uint64_t>(mask) << 24 |
                      static_cast<uint64_t>(headDim) << 32 | static_cast<uint64_t>(headDimV) << 48;
   uint64_t rest = static_cast<uint64_t>(evenM) | static_cast<uint64_t>(evenN) << 1 | static_cast<uint64_t>(evenD) << 2 |
-                  static_cast<uint64_t>(sm) << 40 | static_cast<uint64_t>(schedule.stages) << 56;
+                  static_cast<uint64_t>(sm) << 40 | static_cast<uint64_t>(schedule.stages) << 56 |
+                  static_cast<uint64_t>(schedule.bodies) << 60;
   for (size_t i = 0; i < align.size(); ++i) {
     rest |= static_cast<uint64_t>(align[i]) << (8 + 8 * i);
   }

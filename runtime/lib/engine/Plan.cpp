@@ -200,10 +200,14 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
     // registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
                         problem.dropoutP != 0.0 || problem.softcap != 0.0;
+    const bool longRows = (key.mask != attn::MaskKind::None || key.keyPadding) && !key.windowLeft &&
+                          !problem.documents.given && !key.varlen && !key.seqUsedK && !key.alibi && !key.softcap &&
+                          !key.dropout && !key.probs && key.bias == attn::ScoreOperand::None &&
+                          key.attnMask == attn::ScoreOperand::None;
     choice.schedule = kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                                  static_cast<unsigned>(problem.headDimV), masked,
                                                  isMatrix(problem.bias) || isMatrix(problem.attnMask),
-                                                 scoreBytes(key));
+                                                 scoreBytes(key), longRows);
   } else {
     choice.schedule = kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                               static_cast<unsigned>(problem.headDimV), problem.seqlenQ);

@@ -90,7 +90,8 @@ KernelKey keyOf(const Group &group, bool even) {
     key.biasAlign = attn::AlignClass::Bytes16;
   }
   key.schedule = kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim,
-                                            group.mask != attn::MaskKind::None, group.bias, scoreBytesOf(key));
+                                            group.mask != attn::MaskKind::None, group.bias, scoreBytesOf(key),
+                                            /*longRows=*/group.mask != attn::MaskKind::None && !group.bias);
   key.normalize();
   return key;
 }
@@ -168,7 +169,8 @@ KernelKey keyOf(const FeatureKernel &kernel) {
   key.align.fill(attn::AlignClass::Bytes16);
   kernel.change(key);
   const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
-  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked);
+  const bool longRows = key.keyPadding && !key.documents && !key.dropout && !key.varlen;
+  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked, false, 0, longRows);
   key.normalize();
   return key;
 }

@@ -123,6 +123,23 @@ TEST(KernelKey, GpuTextIsTheDocumentedOne) {
   EXPECT_EQ(toText(key).find("row_limits target=sm_80:ptx "), 0u);
 }
 
+TEST(KernelKey, WithoutPartialBlocksThereIsOneBody) {
+  KernelKey key = gpuKey();
+  key.schedule = *kernels::parseSchedule("qk:128x64:w4:s2:b2");
+  key.evenN = true;
+  key.normalize();
+  EXPECT_EQ(kernels::toText(key.schedule), "qk:128x64:w4:s2:b2") << "a causal mask cuts blocks of any length";
+  key.mask = attn::MaskKind::None;
+  key.evenN = true;
+  key.normalize();
+  EXPECT_EQ(kernels::toText(key.schedule), "qk:128x64:w4:s2");
+  key.mask = attn::MaskKind::Causal;
+  key.schedule.bodies = 2;
+  key.attnMask = attn::ScoreOperand::MatrixBool;
+  key.normalize();
+  EXPECT_EQ(kernels::toText(key.schedule), "qk:128x64:w4:s2") << "a tensor is read ahead of branches";
+}
+
 TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
   const KernelKey base = gpuKey();
   const std::vector<std::pair<const char *, std::function<void(KernelKey &)>>> changes = {
@@ -130,6 +147,11 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
       {"ptx", [](KernelKey &key) { key.sm = kPtxOnly; }},
       {"warps", [](KernelKey &key) { key.schedule.warps = 8; }},
       {"stages", [](KernelKey &key) { key.schedule.stages = 2; }},
+      {"bodies",
+       [](KernelKey &key) {
+         key.schedule.stages = 2;
+         key.schedule.bodies = 2;
+       }},
       {"bias", [](KernelKey &key) { key.bias = attn::ScoreOperand::Matrix; }},
       {"bias vector", [](KernelKey &key) { key.bias = attn::ScoreOperand::Vector; }},
       {"bias type", [](KernelKey &key) { key.bias = attn::ScoreOperand::MatrixF32; }},

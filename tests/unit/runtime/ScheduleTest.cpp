@@ -34,7 +34,7 @@ TEST(Schedule, TextRoundTripsOverTheWholeRange) {
   }
   EXPECT_EQ(toText(*parseSchedule("qk:128x64:w4")), "qk:128x64:w4");
   EXPECT_EQ(parseSchedule("qk:128x64:w4")->stages, 1);
-  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4"}) {
+  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4", "qk:128x64:w4:s2:b2"}) {
     EXPECT_EQ(toText(*parseSchedule(text)), text);
   }
 }
@@ -47,7 +47,8 @@ TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
         "kq:64x64:8x9", "kq:-64x64:8x2", "kq:064x64:8x2", "kq:64x64:+8x2", "kq:64X64:8x2",
         "kq:99999999999x64:8x2", "kq:128x64:w4", "qk:128x64:w", "qk:128x64:w0", "qk:528x64:w17", "qk:128x64:w3",
         "qk:64x64:w8", "qk:128x64:w4 ", "qk:128x64:w4x2", "qk:128x64:8x2w4", "qk:128x60:w4", "qk:128x64:w4:s1",
-        "qk:128x64:w4:s5", "qk:128x64:w4:s", "qk:128x64:w4:s2 ", "kq:64x64:8x2:s2"}) {
+        "qk:128x64:w4:s5", "qk:128x64:w4:s", "qk:128x64:w4:s2 ", "kq:64x64:8x2:s2",
+        "qk:128x64:w4:b2", "qk:128x64:w4:s2:b1", "qk:128x64:w4:s2:b3", "qk:128x64:w4:b2:s2", "qk:128x128:g2:s2:b2"}) {
     EXPECT_FALSE(parseSchedule(text).has_value()) << text;
   }
 }
@@ -155,15 +156,18 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
   for (auto [sm, kib] : {std::pair{86u, 99}, {80u, 163}, {90u, 227}}) {
     for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
-        for (auto [masked, matrix, bytes] :
-             {std::tuple{false, false, 0u}, {true, false, 0u}, {false, true, 0u}, {true, true, 0u}, {false, true, 4u}}) {
+        for (auto [masked, matrix, bytes, longRows] :
+             {std::tuple{false, false, 0u, false}, {true, false, 0u, false}, {true, false, 0u, true},
+              {false, false, 0u, true}, {false, true, 0u, false}, {true, true, 0u, false}, {false, true, 4u, false}}) {
           for (const nlohmann::json &row : table["rows"]) {
             const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
             if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
                 row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix &&
                 row.value("copied", bytes != 0) == (bytes != 0) && kib <= row.value("maxSharedKiB", 227) &&
+                row.value("longRows", longRows) == longRows &&
                 forwardSharedBytes(schedule, headDim, headDimV, bytes) <= kib * 1024) {
-              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes)), row["schedule"]);
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes, longRows)),
+                        row["schedule"]);
               ++probes;
               break;
             }
@@ -172,5 +176,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 5);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 7);
 }

@@ -113,12 +113,17 @@ private:
   //===- Scans.cpp ------------------------------------------------------------------------------------------------===//
   mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
   mlir::LogicalResult lowerHull(tile::HullOp op);
-  void lowerAllSet(tile::AllSetOp op);
+  /// Whether all or any of so many elements of a view from `position` on are not 0, by a vote of a warp's lanes.
+  mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements, mlir::NVVM::VoteSyncKind kind);
 
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);
   void lowerSlot(tile::SlotOp op);
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
+  /// Copies behind `op` that reach out of their views where it does: of as many rows from the same one on.
+  llvm::SmallVector<tile::AsyncLoadOp> copiesBeside(tile::AsyncLoadOp op);
+  /// Of a chunk that cp.async or a thread copies: 0 where elements are apart.
+  int64_t chunkBytesOf(tile::AsyncLoadOp op);
   void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
   void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes, bool rowBound);
   void lowerLoadShared(tile::LoadSharedOp op);
@@ -206,6 +211,7 @@ private:
   mlir::IRMapping scalars;
   llvm::DenseMap<mlir::Value, Fragment> fragments;
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
+  llvm::SmallPtrSet<mlir::Operation *, 4> loweredCopies; ///< with a copy ahead of them
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
   SharedBuffer programRing;             ///< announcements of programs: its barriers, and numbers at `offset`

@@ -100,12 +100,14 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
 }
 
 /// Every warp asks for itself: its lanes look at an element each, several times over, and vote.
-void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
+Value FunctionLowering::voteOnElements(Value viewed, Value position, uint64_t elements, NVVM::VoteSyncKind kind) {
+  const bool all = kind == NVVM::VoteSyncKind::all;
+  auto view = viewed.getDefiningOp<tile::ViewOp>();
+  const auto count = static_cast<int64_t>(elements);
+  Value first = scalars.lookup(position);
   Type i8 = b.getI8Type();
-  const auto count = static_cast<int64_t>(op.getCount());
-  Value first = scalars.lookup(op.getIndex()), size = scalars.lookup(view.getSizes()[0]);
-  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), all;
+  Value size = scalars.lookup(view.getSizes()[0]);
+  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), sum;
   for (int64_t start = 0; start < count; start += 32) {
     Value number = arith::AddIOp::create(b, toIndex(lane), index(start));
     Value place = arith::AddIOp::create(b, first, number);
@@ -121,11 +123,14 @@ void FunctionLowering::lowerAllSet(tile::AllSetOp op) {
       b.setInsertionPointToStart(read.thenBlock());
       scf::YieldOp::create(b, loadElement(view, place));
       b.setInsertionPointToStart(read.elseBlock());
-      scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, 1)).getResult());
+      // What is not there changes no vote.
+      scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, all ? 1 : 0)).getResult());
     }
     Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none);
-    all = all ? Value(arith::AndIOp::create(b, all, set)) : set;
+    if (sum) {
+      set = all ? Value(arith::AndIOp::create(b, sum, set)) : Value(arith::OrIOp::create(b, sum, set));
+    }
+    sum = set;
   }
-  Value vote = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), all, NVVM::VoteSyncKind::all);
-  scalars.map(op.getAll(), vote);
+  return NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), sum, kind);
 }

@@ -82,10 +82,37 @@ Value FunctionLowering::sharedAddress(const SharedBuffer &buffer, Value bytes, i
                              ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(buffer.offset + constantBytes)});
 }
 
+int64_t FunctionLowering::chunkBytesOf(tile::AsyncLoadOp op) {
+  tile::ViewType type = op.getView().getType();
+  int64_t elementBytes = sharedBuffers.find(op.getBuffer())->second.elementBytes;
+  return type.getUnit() ? std::max<int64_t>(type.getAlign(), elementBytes) : 0;
+}
+
+SmallVector<tile::AsyncLoadOp> FunctionLowering::copiesBeside(tile::AsyncLoadOp op) {
+  auto rowsOf = [&](tile::AsyncLoadOp copy) {
+    return std::tuple{scalars.lookup(copy.getIndices()[0]),
+                      scalars.lookup(copy.getView().getDefiningOp<tile::ViewOp>().getSizes()[0]),
+                      sharedBuffers.find(copy.getBuffer())->second.rows};
+  };
+  SmallVector<tile::AsyncLoadOp> copies;
+  for (auto next = dyn_cast_or_null<tile::AsyncLoadOp>(op->getNextNode()); next && next.getBounds()[0];
+       next = dyn_cast_or_null<tile::AsyncLoadOp>(next->getNextNode())) {
+    if (chunkBytesOf(next) < 4 || sharedBuffers.find(next.getBuffer())->second.elementBytes != 2 ||
+        rowsOf(next) != rowsOf(op)) {
+      break;
+    }
+    copies.push_back(next);
+  }
+  return copies;
+}
+
 LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
+  if (loweredCopies.contains(op)) {
+    return success();
+  }
   tile::ViewType type = op.getView().getType();
   const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
-  int64_t chunkBytes = type.getUnit() ? std::max<int64_t>(type.getAlign(), buffer.elementBytes) : 0;
+  int64_t chunkBytes = chunkBytesOf(op);
   if (buffer.elementBytes != 2 && (!type.getElementType().isF32() || chunkBytes == 0)) {
     return op.emitOpError("expected 16-bit floats, or float32 in rows without gaps, on a GPU, got ") << type;
   }
@@ -100,11 +127,16 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
     Value begins = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, first, index(0));
     Value ends = arith::CmpIOp::create(b, arith::CmpIPredicate::sle, end, size);
     auto inside = scf::IfOp::create(b, arith::AndIOp::create(b, begins, ends), /*withElseRegion=*/true);
+    SmallVector<tile::AsyncLoadOp> copies = copiesBeside(op);
+    loweredCopies.insert_range(copies);
+    copies.insert(copies.begin(), op);
     OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(inside.thenBlock());
-    copyAsync(buffer, op, chunkBytes, /*rowBound=*/false);
-    b.setInsertionPointToStart(inside.elseBlock());
-    copyAsync(buffer, op, chunkBytes, /*rowBound=*/true);
+    for (auto [block, rowBound] : {std::pair{inside.thenBlock(), false}, {inside.elseBlock(), true}}) {
+      b.setInsertionPointToStart(block);
+      for (tile::AsyncLoadOp copy : copies) {
+        copyAsync(sharedBuffers.find(copy.getBuffer())->second, copy, chunkBytesOf(copy), rowBound);
+      }
+    }
   } else if (chunkBytes >= 4) {
     copyAsync(buffer, op, chunkBytes, /*rowBound=*/false);
   } else {

@@ -202,7 +202,13 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return lowerRandomBits(random);
   }
   if (auto all = dyn_cast<tile::AllSetOp>(op)) {
-    lowerAllSet(all);
+    Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
+    scalars.map(all.getAll(), vote);
+    return success();
+  }
+  if (auto any = dyn_cast<tile::AnySetOp>(op)) {
+    Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
+    scalars.map(any.getAny(), vote);
     return success();
   }
   if (auto hull = dyn_cast<tile::HullOp>(op)) {

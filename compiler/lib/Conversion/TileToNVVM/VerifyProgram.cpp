@@ -63,11 +63,12 @@ bool isKnown(Operation *op) {
     return false; // no pass of the pipeline expands them
   }
   return isa<arith::ArithDialect>(op->getDialect()) ||
-         isa<scf::ForOp, scf::IfOp, scf::WhileOp, scf::ConditionOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp, tile::ViewOp, tile::LoadOp,
-             tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp, tile::BroadcastOp, tile::SplatOp,
-             tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp, tile::ScaledDifferenceOp,
-             tile::HullOp, tile::AllSetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp,
-             tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
+         isa<scf::ForOp, scf::IfOp, scf::WhileOp, scf::ConditionOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp,
+             tile::ViewOp, tile::LoadOp, tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp,
+             tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp,
+             tile::RescaleOp, tile::ScaledDifferenceOp, tile::HullOp, tile::AllSetOp, tile::AnySetOp,
+             tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::LoadSharedOp,
+             tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
          isRoleOp(op);
 }
 

@@ -30,6 +30,8 @@ struct ProgramShape {
   /// instructions multiply). Otherwise all arithmetic is float32.
   bool storageOperands = false;
   bool persistent = false; ///< a GPU's block runs many programs, and may choose in which order
+  bool ring = false;      ///< blocks of keys and values have arrived when a step begins: it may branch around products
+  bool twoBodies = false; ///< key blocks that a mask cuts have a step of their own, in a loop with the others
 
   /// The shape that the attribute `tile.schedule` asks for; nothing if it is of another kind.
   static std::optional<ProgramShape> of(mlir::Attribute schedule);

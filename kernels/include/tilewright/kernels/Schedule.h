@@ -34,14 +34,18 @@ struct Schedule {
   uint8_t persistent = 0;
   bool turns = false; ///< of that family: warpgroups take turns to start products
 
+  /// Of the sm_80 family: copies of a step's code, 1 or 2; with 2, which takes more than one stage, key blocks that a
+  /// mask cuts have a step of their own. 1 everywhere else.
+  uint8_t bodies = 1;
+
   bool operator==(const Schedule &) const = default;
   /// Threads of a GPU's block, a producer warpgroup included.
   unsigned threads() const { return static_cast<unsigned>(gpuBlockThreads(warps, groups != 0)); }
 };
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
-/// more than one stage "qk:128x64:w4:s2"; one of the sm_90a family has groups for warps, p with a number where blocks are
-/// persistent, and t where groups take turns: "qk:192x128:g3:s2:p2:t".
+/// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2"; one of the sm_90a family has
+/// groups for warps, p with a number where blocks are persistent, and t where groups take turns: "qk:192x128:g3:s2:p2:t".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -49,11 +53,11 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 /// What parseSchedule accepts.
 inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
-    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, with blocks a multiple of 16 in [16, 512], "
-    "microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a multiple of 16 * warps and stages in "
-    "[2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in qk:128x128:g2:s2, blockM 64 a group and blockN at "
-    "most 256, then :p and 1 or 2 buffers for queries where blocks run many programs, and :t where groups take turns "
-    "to start products, as in qk:192x128:g3:s2:p2:t";
+    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, and with two bodies as in qk:128x64:w4:s2:b2, with "
+    "blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
+    "multiple of 16 * warps and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in "
+    "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks run "
+    "many programs, and :t where groups take turns to start products, as in qk:192x128:g3:s2:p2:t";
 
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
@@ -66,9 +70,11 @@ int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned 
 
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
 /// blocks do not fit in that SM's shared memory do not match.
-/// `matrix`: a bias or mask with a row a query joins the scores; `scoreBytes` as above.
+/// `matrix`: a bias or mask with a row a query joins the scores; `scoreBytes` as above; `longRows`: a mask hides keys,
+/// nothing else changes scores, and rows may see all keys up to some end, but for padding: no window, no documents, no
+/// sequences of different lengths.
 Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false,
-                           unsigned scoreBytes = 0);
+                           unsigned scoreBytes = 0, bool longRows = false);
 
 /// A schedule of the sm_90a family, from the table sm_90a.json; nothing where it has none for these head dims, which is
 /// where the other family is as fast.

@@ -1,9 +1,11 @@
 // Row bounds and key padding: intervals are cut to the table's, views begin and end at the first and last row's bounds,
 // and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
-// a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says.
+// a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says. With
+// two bodies it has a step for those blocks, and one for the others; of nothing but padding there is no step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,QK
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<kq, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,KQ
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,GPU
+// RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1, stages 2 bodies 2>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=TWO
 
 !t = !attn.tensor<4 x f16, a2>
 !lse = !attn.tensor<3 x f32, strided>
@@ -52,15 +54,16 @@
 // CHECK: %[[COUNT:.*]] = tile.load_scalar %[[COUNTVIEW]][%[[ROW]]]
 // CHECK: %[[HOLES:.*]] = arith.cmpi ne, %[[COUNT]], %{{.*}} : i32
 
-// One loop.
-// CHECK: scf.for %[[BLOCK:[a-z0-9]+]] =
-// CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32 : index
-// GPU: %[[EDGE:.*]] = arith.ori
-// GPU: %[[PADDED:.*]] = scf.if %[[HOLES]] -> (i1) {
+// One loop. A GPU looks into the mask of the first block ahead of it, and of the next one at the end of each step.
+// GPU: %[[FIRST:.*]] = scf.if %[[HOLES]] -> (i1) {
 // GPU: %[[FROM:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
 // GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%[[FROM]]] count 32 : <1 x i8, unit 2>
 // GPU: arith.xori %[[ALL]], %{{.*}} : i1
 // GPU: } else {
+// CPU: scf.for %[[BLOCK:[a-z0-9]+]] =
+// GPU: scf.for %[[BLOCK:[a-z0-9]+]] = {{.*}}, %[[PADDED:[a-z0-9]+]] = %[[FIRST]])
+// CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32 : index
+// GPU: %[[EDGE:.*]] = arith.ori
 // GPU: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %[[EDGE]] : i1
 // CHECK: %[[FROMVIEW:.*]] = arith.subi %[[KEY]], %[[BEGIN]] : index
 // CHECK: tile.load %[[KEYS]][%[[FROMVIEW]], %c0] bounds [true, false]
@@ -78,8 +81,35 @@
 // CHECK: arith.cmpi sge
 // CPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[HOLES]]
 // GPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[PADDED]]
-// CHECK: scf.yield
+// GPU: %[[BEHIND:.*]] = arith.addi %[[BLOCK]], %c1 : index
+// GPU: %[[NEXT:.*]] = scf.if %[[HOLES]] -> (i1) {
+// GPU: arith.muli %[[BEHIND]], %c32 : index
+// GPU: tile.all_set %[[REAL]]
+// GPU: scf.yield %{{.*}}, %{{.*}}, %{{.*}}, %[[NEXT]] :
+// CPU: scf.yield
 // CHECK-NOT: scf.for
+
+// TWO-LABEL: func.func @padding(
+// TWO: scf.for {{.*}}, %[[PADDED:[a-z0-9]+]] = %{{[a-z0-9]+}})
+// TWO: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %{{.*}} : i1
+// TWO: %[[K:.*]] = tile.load {{.*}} bounds [true, false] : <2 x f16, unit> -> tensor<32x32xf16>
+// TWO: %[[V:.*]] = tile.load {{.*}} bounds [true, false] where %[[REAL:.*]] when %[[PADDED]]
+// TWO: scf.if %[[PARTIAL]]
+// TWO: %[[SOME:.*]] = scf.if %[[PADDED]] -> (i1) {
+// TWO: tile.any_set %[[REAL]][%{{.*}}] count 32
+// TWO: scf.if %[[SOME]]
+// TWO: tile.dot %{{.*}}, %[[K]]
+// TWO: tile.load {{.*}} -> tensor<16x32xi8>
+// TWO: arith.select {{.*}} : tensor<16x32xi1>
+// TWO: tile.dot %{{.*}}, %[[V]]
+// TWO: } else {
+// TWO-NOT: tile.
+// TWO: } else {
+// TWO: tile.dot %{{.*}}, %[[K]]
+// TWO-NOT: : tensor<16x32xi1>
+// TWO: tile.dot %{{.*}}, %[[V]]
+// TWO: tile.all_set
+// TWO: return
 // CHECK: return
 func.func @padding(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %table: !bounds, %padding: !attn.tensor<2 x i8, a2>,
                    %scale: f32, %sq: i64, %sk: i64, %h: i64, %hpk: i64, %o: i64, %w: i64)

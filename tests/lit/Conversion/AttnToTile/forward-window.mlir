@@ -1,7 +1,9 @@
 // A window's left edge: keys before the first row's are outside of the views, and partial blocks stand on both sides of
-// the full ones. A CPU has a loop for each kind, a GPU one loop that asks.
+// the full ones. A CPU has a loop for each kind, a GPU one loop that asks, around the mask or, with two bodies, around the
+// step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,CPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,GPU
+// RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1, stages 2 bodies 2>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,TWO
 
 !t = !attn.tensor<4 x f16, a2>
 !lse = !attn.tensor<3 x f32, strided>
@@ -26,6 +28,21 @@
 // GPU: %[[PARTIAL:.*]] = arith.ori
 // GPU: scf.if %[[PARTIAL]]
 // GPU-NOT: scf.for
+
+// Keys and values are loaded ahead of the branch. In a full block nothing is hidden.
+// TWO: scf.for
+// TWO: %[[PARTIAL:.*]] = arith.ori
+// TWO: tile.load
+// TWO: tile.load
+// TWO: scf.if %[[PARTIAL]] -> (tensor<16xf32>, tensor<16x8xf32>, tensor<16x
+// TWO: tile.dot
+// TWO: arith.cmpi slt, %{{.*}} : tensor<16x32xi32>
+// TWO: tile.dot
+// TWO: } else {
+// TWO: tile.dot
+// TWO-NOT: arith.cmpi {{.*}} : tensor<16x32xi32>
+// TWO: tile.dot
+// TWO-NOT: scf.for
 // CHECK: return
 func.func @window(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %wo: i64, %scale: f32, %sq: i64, %sk: i64, %h: i64,
                   %hpk: i64, %o: i64, %w: i64) attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {

@@ -94,3 +94,37 @@ func.func @read_words()
   %t = tile.load_shared %b : !tile.shared<16 x 16 x f32> -> tensor<16x16xf32>
   return
 }
+
+// -----
+
+// Two copies of the same rows, one behind the other: whether they reach out of their views is asked once. The third is of
+// other rows, and asks for itself.
+// CHECK-LABEL: llvm.func @same_rows(
+// CHECK: scf.if
+// CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg :
+// CHECK: } else {
+// CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
+// CHECK: }
+// CHECK: scf.if
+// CHECK-COUNT-2: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg :
+// CHECK: } else {
+// CHECK-COUNT-2: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
+// CHECK-NOT: nvvm.cp.async.shared.global
+// CHECK: llvm.return
+func.func @same_rows(%p: !tile.ptr<f16>, %n: i64, %i: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c32 = arith.constant 32 : index
+  %rows = arith.index_cast %n : i64 to index
+  %row = arith.index_cast %i : i64 to index
+  %v = tile.view %p[%c0] sizes(%rows, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
+  %w = tile.view %p[%c1] sizes(%rows, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
+  %a = tile.alloc_shared : !tile.shared<16 x 32 x f16>
+  %b = tile.alloc_shared : !tile.shared<16 x 32 x f16>
+  %c = tile.alloc_shared : !tile.shared<16 x 32 x f16>
+  tile.async_load %v[%row, %c0] bounds [true, false] to %a : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  tile.async_load %w[%row, %c0] bounds [true, false] to %b : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  tile.async_load %w[%c0, %c0] bounds [true, false] to %c : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  return
+}

@@ -198,3 +198,31 @@ func.func @before_the_first(%p: !tile.ptr<i32>, %c: i64, %s: i64)
   tile.store %t, %v[%zero] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>
   return
 }
+
+// -----
+
+// What is not there is not set.
+// CHECK-LABEL: llvm.func @any_set(
+// CHECK: scf.if
+// CHECK: } else {
+// CHECK-NEXT: %[[NOTHING:.*]] = arith.constant 0 : i8
+// CHECK-NEXT: scf.yield %[[NOTHING]] : i8
+// CHECK: %[[FIRST:.*]] = arith.cmpi ne
+// CHECK: %[[SECOND:.*]] = arith.cmpi ne
+// CHECK: %[[ANY:.*]] = arith.ori %[[FIRST]], %[[SECOND]] : i1
+// CHECK: nvvm.vote.sync any %{{.*}}, %[[ANY]]
+func.func @any_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %size = arith.index_cast %n : i64 to index
+  %first = arith.index_cast %f : i64 to index
+  %c = tile.view %m[%zero] sizes(%size) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  %any = tile.any_set %c[%first] count 64 : !tile.view<1 x i8, unit>
+  %w = tile.view %q[%zero] sizes(%c16) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
+  %a = arith.extui %any : i1 to i32
+  %t = tile.splat %a : tensor<16xi32>
+  tile.store %t, %w[%zero] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>
+  return
+}

@@ -589,3 +589,19 @@ func.func @all_set_C1_count(%v: !tile.view<1 x i8>, %i: index) {
   %all = tile.all_set %v[%i] count 0 : !tile.view<1 x i8>
   return
 }
+
+// -----
+
+func.func @any_set_C1_view(%v: !tile.view<1 x i32>, %i: index) {
+  // expected-error @+1 {{tile.any_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i32>' and 4}}
+  %any = tile.any_set %v[%i] count 4 : !tile.view<1 x i32>
+  return
+}
+
+// -----
+
+func.func @any_set_C1_count(%v: !tile.view<1 x i8>, %i: index) {
+  // expected-error @+1 {{tile.any_set-C1: expected a rank-1 view of i8 and a count of at least 1, got '!tile.view<1 x i8>' and 0}}
+  %any = tile.any_set %v[%i] count 0 : !tile.view<1 x i8>
+  return
+}

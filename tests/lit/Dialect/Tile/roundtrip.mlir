@@ -197,6 +197,8 @@ func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, un
   %first, %end, %holes = tile.hull %w : !tile.view<1 x i8, unit>
   // CHECK: tile.all_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
   %all = tile.all_set %w[%row] count 64 : !tile.view<1 x i8, unit>
+  // CHECK: tile.any_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
+  %any = tile.any_set %w[%row] count 64 : !tile.view<1 x i8, unit>
   // CHECK: tile.load %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] where %[[W]] when %[[WHEN]] : !tile.view<1 x i8, unit> : <2 x bf16, unit> -> tensor<64x64xbf16>
   %t = tile.load %v[%row, %zero] bounds [true, false] where %w when %when : !tile.view<1 x i8, unit>
       : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>

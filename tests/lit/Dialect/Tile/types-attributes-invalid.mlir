@@ -117,5 +117,15 @@ func.func private @ring_of_none(!tile.shared<16 x 16 x bf16, stages 0>)
 
 // -----
 
+// expected-error @+1 {{expected 1 body, or 2 with more than one stage, got 3 with 2}}
+func.func @gpu_bodies() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 2 bodies 3>} { return }
+
+// -----
+
+// expected-error @+1 {{expected 1 body, or 2 with more than one stage, got 2 with 1}}
+func.func @gpu_bodies_stages() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 1 bodies 2>} { return }
+
+// -----
+
 // expected-error @+1 {{expected 1 or 2 buffers for the queries of persistent blocks, got 3}}
 func.func @gpu_persistent() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 8, stages 2 persistent 3>} { return }

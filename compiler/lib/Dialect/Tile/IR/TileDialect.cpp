@@ -127,7 +127,8 @@ LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
 }
 
 LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
-                                      int64_t warps, int64_t stages, int64_t persistent, bool turns) {
+                                      int64_t warps, int64_t stages, int64_t persistent, bool turns,
+                                      int64_t bodies) {
   if (warps < 1 || warps > 16) {
     return emitError() << "expected 1 to 16 warps, got " << warps;
   }
@@ -143,6 +144,9 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   }
   if (persistent < 0 || persistent > 2) {
     return emitError() << "expected 1 or 2 buffers for the queries of persistent blocks, got " << persistent;
+  }
+  if (bodies != 1 && (bodies != 2 || stages == 1)) {
+    return emitError() << "expected 1 body, or 2 with more than one stage, got " << bodies << " with " << stages;
   }
   return success();
 }

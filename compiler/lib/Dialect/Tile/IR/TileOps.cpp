@@ -88,6 +88,14 @@ LogicalResult AllSetOp::verify() {
   return success();
 }
 
+LogicalResult AnySetOp::verify() {
+  if (!choosesRows(getView().getType()) || static_cast<int64_t>(getCount()) < 1) {
+    return emitOpError("tile.any_set-C1: expected a rank-1 view of i8 and a count of at least 1, got ")
+           << getView().getType() << " and " << getCount();
+  }
+  return success();
+}
+
 LogicalResult RandomBitsOp::verify() {
   auto tile = cast<RankedTensorType>(getResult().getType());
   if (tile.getRank() != 2) {

@@ -29,12 +29,14 @@ bool tile::canRecompute(Value value, scf::ForOp loop) {
          llvm::all_of(def->getOperands(), [&](Value operand) { return canRecompute(operand, loop); });
 }
 
-LogicalResult tile::checkLoads(scf::ForOp loop, ArrayRef<LoadOp> loads) {
+LogicalResult tile::checkLoads(scf::ForOp loop, ArrayRef<LoadOp> loads, bool nested) {
   for (LoadOp load : loads) {
     if (load.getView().getParentBlock() == loop.getBody()) {
       return load.emitOpError("expected the view of a product's operand to be made outside the loop");
     }
-    auto isElsewhere = [&](Operation *user) { return user->getBlock() != loop.getBody(); };
+    auto isElsewhere = [&](Operation *user) {
+      return nested ? !loop.getBody()->findAncestorOpInBlock(*user) : user->getBlock() != loop.getBody();
+    };
     if (feedsDots(load) && llvm::any_of(load->getUsers(), isElsewhere)) {
       return load.emitOpError("expected the products that read it in the same block");
     }

@@ -21,8 +21,9 @@ llvm::SmallVector<LoadOp> operandLoads(mlir::Block &block);
 /// Whether `value`, in the body of `loop`, follows from the loop's number: it can be computed for another iteration.
 bool canRecompute(mlir::Value value, mlir::scf::ForOp loop);
 
-/// Fails, with a diagnostic, where a load of the loop's body could not be started in another iteration.
-mlir::LogicalResult checkLoads(mlir::scf::ForOp loop, llvm::ArrayRef<LoadOp> loads);
+/// Fails, with a diagnostic, where a load of the loop's body could not be started in another iteration, or has readers
+/// outside of its block; with `nested`, outside of its block and the regions in it.
+mlir::LogicalResult checkLoads(mlir::scf::ForOp loop, llvm::ArrayRef<LoadOp> loads, bool nested = false);
 
 /// `value` for the induction variable that `mapping` holds: what the body computes of it is computed again.
 mlir::Value recompute(mlir::ImplicitLocOpBuilder &b, mlir::Value value, mlir::scf::ForOp loop,

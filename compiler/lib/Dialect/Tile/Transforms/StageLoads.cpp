@@ -83,7 +83,8 @@ public:
     chains = findChains(entry);
     for (const Chain &chain : chains) {
       for (scf::ForOp loop : chain.loops) {
-        if (failed(checkLoads(loop, stagedLoads(*loop.getBody())))) {
+        // Copies of a ring have arrived when a step begins; of one buffer, the step itself awaits them.
+        if (failed(checkLoads(loop, stagedLoads(*loop.getBody()), /*nested=*/stages > 1))) {
           return failure();
         }
       }
@@ -126,9 +127,12 @@ private:
   /// Products read the buffer themselves; others, what is read from it where the load stood.
   void replaceByBuffer(LoadOp load, Value buffer) {
     if (load.getWhere()) {
-      // Right before the first product that reads it, when the copy has arrived.
-      Operation *reader = *llvm::min_element(
-          load->getUsers(), [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+      // Right before the first product that reads it, or the branch that holds it, when the copy has arrived.
+      Operation *reader = nullptr;
+      for (Operation *user : load->getUsers()) {
+        Operation *place = load->getBlock()->findAncestorOpInBlock(*user);
+        reader = !reader || place->isBeforeInBlock(reader) ? place : reader;
+      }
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(reader);
       ClearRowsOp::create(b, buffer, load.getWhere(), load.getIndices()[0], load.getWhen());
@@ -262,8 +266,19 @@ private:
   void startBlock(Chain &chain, scf::ForOp loop, Value block, Value end, Value slot) {
     SmallVector<LoadOp> loads = stagedLoads(*loop.getBody());
     ifLess(block, end, [&] {
+      // Addresses first, copies behind them: those of the same rows can then be lowered as one.
+      IRMapping mapping;
+      mapping.map(loop.getInductionVar(), block);
+      SmallVector<SmallVector<Value>> indices(loads.size());
+      SmallVector<Value> slots;
       for (auto [i, load] : llvm::enumerate(loads)) {
-        startCopy(load, loop, block, chain.bounds[i], slotOf(chain.buffers[i], slot));
+        for (Value old : load.getIndices()) {
+          indices[i].push_back(recompute(b, old, loop, mapping));
+        }
+        slots.push_back(slotOf(chain.buffers[i], slot));
+      }
+      for (auto [i, load] : llvm::enumerate(loads)) {
+        AsyncLoadOp::create(b, load.getView(), indices[i], chain.bounds[i], slots[i]);
       }
     });
     CommitLoadsOp::create(b);

@@ -88,9 +88,9 @@ func.func @not_an_operand(%limits: !tile.view<1 x i32, unit>) -> tensor<16xi32> 
 // CHECK: tile.async_load %arg0{{.*}} to %[[QS]]
 // CHECK: scf.if
 // CHECK: %[[K0:.*]] = tile.slot %[[KS]][%c0{{.*}}]
-// CHECK: tile.async_load %arg1{{.*}} to %[[K0]]
-// CHECK: %[[V0:.*]] = tile.slot %[[VS]][%c0{{.*}}]
-// CHECK: tile.async_load %arg2{{.*}} to %[[V0]]
+// CHECK-NEXT: %[[V0:.*]] = tile.slot %[[VS]][%c0{{.*}}]
+// CHECK-NEXT: tile.async_load %arg1{{.*}} to %[[K0]]
+// CHECK-NEXT: tile.async_load %arg2{{.*}} to %[[V0]]
 // CHECK: }
 // CHECK-NEXT: tile.commit_loads
 // CHECK: scf.if
@@ -386,4 +386,56 @@ func.func @second_chain(%q: !v, %k: !v, %begin: index, %end: index) -> (tensor<1
     scf.yield %s : tensor<16x32xf32>
   }
   return %second, %third : tensor<16x16xf32>, tensor<16x32xf32>
+}
+
+// -----
+
+!v = !tile.view<2 x bf16, unit 16>
+!w = !tile.view<1 x i8, unit>
+
+// Products in branches read the iteration's slots; rows that are left out are cleared ahead of the branches.
+// CHECK-LABEL: func.func @branches_ring(
+// CHECK: %[[VS:.*]] = tile.alloc_shared : <16 x 8 x bf16, stages 2>
+// CHECK: %[[KS:.*]] = tile.alloc_shared : <16 x 32 x bf16, stages 2>
+// CHECK: scf.for
+// CHECK-NEXT: tile.await_loads
+// CHECK: tile.commit_loads
+// CHECK: %[[K:.*]] = tile.slot %[[KS]]
+// CHECK: %[[V:.*]] = tile.slot %[[VS]]
+// CHECK: tile.clear_rows %[[V]] where %arg3
+// CHECK-NEXT: scf.if %arg7
+// CHECK: tile.dot %{{.*}}, %[[K]]
+// CHECK: tile.dot %{{.*}}, %[[V]]
+// CHECK: } else {
+// CHECK: tile.dot %{{.*}}, %[[K]]
+// CHECK: tile.dot %{{.*}}, %[[V]]
+// CHECK-NOT: tile.await_loads
+// CHECK: return
+func.func @branches_ring(%q: !v, %k: !v, %v: !v, %real: !w, %begin: index, %end: index, %holes: i1, %partial: i1,
+                         %hidden: tensor<16x16xf32>) -> tensor<16x8xf32>
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2 bodies 2>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %zs = arith.constant dense<0.0> : tensor<16x16xf32>
+  %zo = arith.constant dense<0.0> : tensor<16x8xf32>
+  %qt = tile.load %q[%c0, %c0] bounds [false, false] : !v -> tensor<16x32xbf16>
+  %all = scf.for %j = %begin to %end step %c1 iter_args(%o = %zo) -> (tensor<16x8xf32>) {
+    %row = arith.muli %j, %c16 : index
+    %kt = tile.load %k[%row, %c0] bounds [true, false] : !v -> tensor<16x32xbf16>
+    %vt = tile.load %v[%row, %c0] bounds [true, false] where %real when %holes : !w : !v -> tensor<16x8xbf16>
+    %next = scf.if %partial -> (tensor<16x8xf32>) {
+      %s = tile.dot %qt, %kt, %hidden trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+      %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+      %sum = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+      scf.yield %sum : tensor<16x8xf32>
+    } else {
+      %s = tile.dot %qt, %kt, %zs trans_b : tensor<16x32xbf16>, tensor<16x32xbf16> -> tensor<16x16xf32>
+      %p = arith.truncf %s : tensor<16x16xf32> to tensor<16x16xbf16>
+      %sum = tile.dot %p, %vt, %o : tensor<16x16xbf16>, tensor<16x8xbf16> -> tensor<16x8xf32>
+      scf.yield %sum : tensor<16x8xf32>
+    }
+    scf.yield %next : tensor<16x8xf32>
+  }
+  return %all : tensor<16x8xf32>
 }

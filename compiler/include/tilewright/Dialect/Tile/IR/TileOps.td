@@ -189,6 +189,22 @@ def Tile_AllSetOp : Tile_Op<"all_set", [MemoryEffects<[MemRead]>]> {
   let hasVerifier = 1;
 }
 
+def Tile_AnySetOp : Tile_Op<"any_set", [MemoryEffects<[MemRead]>]> {
+  let summary = "whether some element of a stretch of a view is not 0";
+  let description = [{
+    True if one of the elements `index` to `index + count - 1` that the view has, which may be none, is other than 0.
+
+    Constraints
+    - `tile.any_set-C1`: the view has rank 1 and elements of i8, and count is at least 1.
+
+    Example: `%any = tile.any_set %v[%first] count 64 : !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view, Index:$index, I64Attr:$count);
+  let results = (outs I1:$any);
+  let assemblyFormat = "$view `[` $index `]` `count` $count attr-dict `:` type($view)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//

@@ -57,11 +57,13 @@ def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
     bytes, without gaps, and more than one (a row stride of 0 would repeat one row in shared memory). Others stay.
 
     Refused with a message: a load whose view is made in the loop, whose indices do not follow from the loop's number,
-    or which feeds a product in another block, for its copy could not be started ahead.
+    or which feeds a product in another block (with one stage also one inside it), for its copy could not be started
+    ahead.
 
     With one stage (`#tile.gpu_schedule`) there is one buffer for each load of the body: a copy starts when all threads
     have finished reading what was there, and threads meet at each load. With more stages each load has a ring of that
-    many buffers: all copies of a block start `stages - 1` iterations ahead, and threads meet once an iteration.
+    many buffers: all copies of a block start `stages - 1` iterations ahead, and threads meet once an iteration; the
+    products may then stand in branches of the iteration, whose condition is the same for all rows of the program.
 
     A store of a rank-2 tile after the loops goes through a buffer of a load ahead of them, if one is large enough.
 
