@@ -63,7 +63,8 @@ struct GpuRow {
 struct Sm90aRow {
   unsigned maxHeadDim;
   int64_t maxSeqlenQ;
-  std::optional<bool> masked; ///< none: masked or not
+  std::optional<bool> masked;   ///< none: masked or not
+  std::optional<bool> oddUnits; ///< none: either
   Schedule schedule;
 };
 
@@ -133,6 +134,17 @@ Row parseCpuRow(const nlohmann::json &entry) {
   return {*level, headDimBound(entry), bound(entry, "maxSeqlenQ"), scheduleOf(entry, /*gpu=*/false)};
 }
 
+std::optional<bool> flag(const nlohmann::json &row, const char *name) {
+  auto found = row.find(name);
+  if (found == row.end()) {
+    return std::nullopt;
+  }
+  if (!found->is_boolean()) {
+    badTable("masked, matrix, copied, longRows or oddUnits is neither true nor false");
+  }
+  return found->get<bool>();
+}
+
 GpuRow parseGpuRow(const nlohmann::json &entry) {
   const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
   GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, std::nullopt, std::nullopt,
@@ -140,20 +152,10 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
-  auto flag = [&](const char *name) -> std::optional<bool> {
-    auto found = entry.find(name);
-    if (found == entry.end()) {
-      return std::nullopt;
-    }
-    if (!found->is_boolean()) {
-      badTable("masked, matrix, copied or longRows is neither true nor false");
-    }
-    return found->get<bool>();
-  };
-  row.masked = flag("masked");
-  row.matrix = flag("matrix");
-  row.copied = flag("copied");
-  row.longRows = flag("longRows");
+  row.masked = flag(entry, "masked");
+  row.matrix = flag(entry, "matrix");
+  row.copied = flag(entry, "copied");
+  row.longRows = flag(entry, "longRows");
   return row;
 }
 
@@ -162,7 +164,7 @@ Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
   if (row.schedule.groups == 0 || row.sm || row.matrix || row.longRows) {
     badTable("a row of sm_90a.json has no groups, or names an SM, a matrix or long rows");
   }
-  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, row.schedule};
+  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule};
 }
 
 // Never destroyed: a thread may still choose a schedule while the process exits.
@@ -295,8 +297,10 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned head
 std::optional<Schedule> kernels::chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked,
                                                      int64_t seqlenQ) {
   const unsigned widest = std::max(headDim, headDimV);
+  const bool oddUnits = headDim % 16 != 0 || headDimV % 16 != 0;
   for (const Sm90aRow &row : sm90aTable()) {
-    if (widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ && row.masked.value_or(masked) == masked) {
+    if (widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ && row.masked.value_or(masked) == masked &&
+        row.oddUnits.value_or(oddUnits) == oddUnits) {
       return row.schedule;
     }
   }

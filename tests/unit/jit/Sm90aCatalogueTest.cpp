@@ -91,7 +91,7 @@ TEST_P(Sm90aCatalogue, NeitherSpillsNorSerialises) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(HeadDims, Sm90aCatalogue, ::testing::Values(8, 32, 40, 64, 72, 80, 96, 128, 136, 192, 256),
+INSTANTIATE_TEST_SUITE_P(HeadDims, Sm90aCatalogue, ::testing::Values(8, 32, 40, 64, 72, 80, 96, 120, 128, 136, 192, 256),
                          [](const auto &info) { return "d" + std::to_string(info.param); });
 
 /// A head dim of the values that is smaller than the keys' leaves registers free, a larger one shared memory; and the
