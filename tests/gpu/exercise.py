@@ -39,8 +39,9 @@ def every_mask(engine: Optional[tilewright.Engine]) -> Counter[str]:
     """All masks over CATALOGUE and LENGTHS; returns the number of calls that each family served."""
     served: Counter[str] = collections.Counter()
     for d, dv, dtype in CATALOGUE:
-        for sq, sk in LENGTHS:
-            q = torch.randn(2, sq, 4, d, device="cuda").to(dtype)
+        # At last more programs than a GPU has multiprocessors: persistent blocks run several.
+        for heads, (sq, sk) in [(4, lengths) for lengths in LENGTHS] + [(160, (130, 200))]:
+            q = torch.randn(2, sq, heads, d, device="cuda").to(dtype)
             k = torch.randn(2, sk, 2, d, device="cuda").to(dtype)
             v = torch.randn(2, sk, 2, dv, device="cuda").to(dtype)
             single = torch.tensor([sk // 3, sk], device="cuda", dtype=torch.int32)
@@ -70,7 +71,8 @@ def repeat(repeats: int, engine: Optional[tilewright.Engine]) -> int:
     side.wait_stream(torch.cuda.current_stream())
     total = 0
     for d, dv in REPEATED:
-        q, k, v = (torch.randn(2, 1000, 8, width, device="cuda", dtype=torch.bfloat16) for width in (d, d, dv))
+        # Several programs for each persistent block: 24 heads.
+        q, k, v = (torch.randn(2, 1000, 24, width, device="cuda", dtype=torch.bfloat16) for width in (d, d, dv))
         for causal in (False, True):
             call = lambda: tilewright.flash_attn_func(q, k, v, causal=causal, return_lse=True, engine=engine)
             first = call()

@@ -90,6 +90,64 @@ def test_grouped_heads(heads, heads_k):
     run_ours(q, k, v, causal=True)
 
 
+@pytest.mark.parametrize("mask", ["none", "causal", "glm_break", "glm_packed"])
+@pytest.mark.parametrize("d", [40, 64, 72, 128, 192, 256])
+def test_blocks_run_several_programs(d, mask):
+    """More programs than multiprocessors, unequal ones under a mask: persistent blocks go from one to the next."""
+    for sq, sk in [(200, 170), (450, 600)]:
+        heads = 3 * torch.cuda.get_device_properties(0).multi_processor_count // (2 * -(-sq // 192))
+        q, k, v = problem(d, sq=sq, sk=sk, heads=heads, heads_k=heads, dim=d)
+        arguments = mask_arguments(mask, 2, sq, sk)
+        run_ours(q, k, v, what=f"{mask} {sq} x {sk}", **arguments)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["qk:128x64:g2:s2:p1", "qk:128x32:g2:s4:p2:t", "qk:192x64:g3:s3:p1", "qk:128x48:g2:t"]
+)
+def test_persistent_blocks_and_turns(schedule):
+    engine = Engine(schedule=schedule)
+    q, k, v = problem(3, batch=3, sq=300, sk=700, heads=80, heads_k=2)
+    for arguments in ({}, {"causal": True}):
+        out, lse = run(q, k, v, engine=engine, **arguments)
+        check(out, lse, q, k, v, what=schedule, **arguments)
+        for _ in range(10):
+            for again, first in zip(run(q, k, v, engine=engine, **arguments), (out, lse)):
+                assert same_bits(again, first)
+
+
+def test_launches_at_the_same_time_count_their_own_programs():
+    problems = [problem(seed, sq=500, sk=500, heads=60, dim=64) for seed in range(4)]
+    wanted = [run(*tensors, causal=True) for tensors in problems]
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in problems]
+    for _ in range(20):
+        results = []
+        for stream, tensors in zip(streams, problems):
+            with torch.cuda.stream(stream):
+                results.append(run(*tensors, causal=True))
+        torch.cuda.synchronize()
+        for ours, expected in zip(results, wanted):
+            assert all(same_bits(a, b) for a, b in zip(ours, expected))
+
+
+def test_a_graph_replays_beside_calls():
+    """Each has a counter of its own."""
+    q, k, v = problem(7, sq=500, sk=500, heads=60, dim=64)
+    wanted = run(q, k, v, causal=True)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run(q, k, v, causal=True)
+    side = torch.cuda.Stream()
+    for _ in range(20):
+        with torch.cuda.stream(side):
+            graph.replay()
+        eager = run(q, k, v, causal=True)
+        torch.cuda.synchronize()
+        for results in (captured, eager):
+            assert all(same_bits(a, b) for a, b in zip(results, wanted))
+
+
 @pytest.mark.parametrize("schedule", ["qk:128x16:g2", "qk:128x64:g2:s4", "qk:128x256:g2", "qk:192x80:g3:s3"])
 def test_schedules(schedule):
     q, k, v = problem(1, sq=500, sk=700, heads_k=2)

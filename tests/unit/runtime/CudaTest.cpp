@@ -203,7 +203,8 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
   EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, 8, 6, false));
   EXPECT_EQ(kernels::toText(forwardSchedule(check(cpu), options)), "kq:32x16:4x2");
   gpu.args.causal = 1;
-  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, 8, 6, true));
+  EXPECT_EQ(forwardSchedule(check(gpu), options),
+            kernels::chooseGpuSchedule(90, 8, 6, true, /*matrix=*/false, /*scoreBytes=*/0, /*longRows=*/true));
 }
 
 TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {

@@ -526,15 +526,18 @@ void FunctionLowering::storeUnits(tile::StoreOp op, tile::ViewOp view) {
       }
       Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
       auto write = [&] {
-        Value start = arith::AddIOp::create(b, origin, arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0])));
+        Value start = arith::MulIOp::create(b, row, scalars.lookup(view.getStrides()[0]));
+        start = arith::AddIOp::create(b, origin, start);
         for (int64_t group = 0; group < groups; ++group) {
           const bool whole = group / 4 * 4 + 4 <= groups;
           if (whole && group % 4 != 0) {
             continue;
           }
           // Column of the unit that this lane holds; of the units that are left over, of its quarter.
-          Value col = whole ? arith::AddIOp::create(b, arith::MulIOp::create(b, inQuad, i32(8)), i32(8 * group)).getResult()
-                            : colOf(group);
+          Value col = colOf(group);
+          if (whole) {
+            col = arith::AddIOp::create(b, arith::MulIOp::create(b, inQuad, i32(8)), i32(8 * group));
+          }
           Value data = pieces[static_cast<size_t>(group)];
           if (whole) {
             data = LLVM::UndefOp::create(b, VectorType::get({4}, b.getI32Type()));

@@ -59,8 +59,8 @@ struct SharedBuffer {
 /// map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
-/// Whether blocks run one program after the other: the kernel then takes the address of a counter (i32 in global memory,
-/// 0 before the launch and after it) and the number of programs (i32), behind all other parameters.
+/// Whether blocks run one program after the other: behind all other parameters the kernel then takes the address of a
+/// counter (i32 in global memory, 0 before the launch and after it) and the number of programs (i32).
 bool isPersistent(mlir::func::FuncOp func);
 
 /// Refuses, with a diagnostic on the operation, what the lowering or LLVM's backend has no code for.
@@ -114,7 +114,8 @@ private:
   mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
   mlir::LogicalResult lowerHull(tile::HullOp op);
   /// Whether all or any of so many elements of a view from `position` on are not 0, by a vote of a warp's lanes.
-  mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements, mlir::NVVM::VoteSyncKind kind);
+  mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements,
+                             mlir::NVVM::VoteSyncKind kind);
 
   //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
   void lowerAllocShared(tile::AllocSharedOp op);

@@ -267,7 +267,8 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   }
   if (isa<tile::ProgramCountOp>(op)) {
     if (!programs) {
-      return op.emitOpError("expected blocks to be persistent: elsewhere a kernel is not told how many programs it has");
+      return op.emitOpError("expected blocks to be persistent: elsewhere a kernel is not told how many programs it "
+                            "has");
     }
     scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), programs).getResult());
     return success();

@@ -203,9 +203,9 @@ void FunctionLowering::prefetchTensorMaps(ValueRange maps) {
   });
 }
 
-/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by, and what is divided, is
-/// narrowed, so that comparisons and counters, which the matrix unit waits for, take one instruction and one register
-/// each, and divisions no call.
+/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by, and what is divided,
+/// is narrowed, so that comparisons and counters, which the matrix unit waits for, take one instruction and one
+/// register each, and divisions no call.
 void FunctionLowering::findNumbers(tile::RolesOp op) {
   func.walk([&](Operation *user) {
     const bool divides = isa<arith::DivUIOp, arith::RemUIOp>(user);
@@ -384,6 +384,8 @@ void FunctionLowering::awaitProgram(tile::AwaitProgramOp op) {
   waitBarrier(barrierOf(programRing, false, position.slot), position.parity);
   Value number = LLVM::LoadOp::create(b, b.getI32Type(), programNumber(position.slot), 4);
   number = sameInWarp(number);
+  // All lanes have read before one of them says so: a shuffle alone orders no memory.
+  NVVM::SyncWarpOp::create(b, i32(-1));
   arrive(barrierOf(programRing, true, position.slot));
   scalars.map(op.getProgram(), arith::IndexCastUIOp::create(b, b.getIndexType(), number).getResult());
 }

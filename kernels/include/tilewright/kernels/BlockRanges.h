@@ -56,8 +56,8 @@ KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN, b
   Int begin = floorDiv(rows.loMin, blockN);
   Int end = ceilDiv(rows.hiMax, blockN);
   if (starts) {
-    // No column is in any row's interval when hiMax <= loMin, even if a block holds both. Columns that are in one lie in
-    // no more blocks than they are.
+    // No column is in any row's interval when hiMax <= loMin, even if a block holds both. Columns that are in one lie
+    // in no more blocks than they are.
     end = minOf(end, begin + (rows.hiMax - rows.loMin));
   }
   end = maxOf(end, begin);

@@ -30,7 +30,8 @@ struct Schedule {
   /// Of the sm_90a family: consumer warpgroups, 2 or 3, of 64 rows each; then warps is 4 * groups, blockM 64 * groups
   /// and blockN at most 256. 0 everywhere else.
   uint8_t groups = 0;
-  /// Of that family: buffers for queries of blocks that run one program after the other, 1 or 2; 0: each block runs one.
+  /// Of that family: buffers for queries of blocks that run one program after the other, 1 or 2; 0: each block runs
+  /// one.
   uint8_t persistent = 0;
   bool turns = false; ///< of that family: warpgroups take turns to start products
 
@@ -45,7 +46,8 @@ struct Schedule {
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
 /// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2"; one of the sm_90a family has
-/// groups for warps, p with a number where blocks are persistent, and t where groups take turns: "qk:192x128:g3:s2:p2:t".
+/// groups for warps, p with a number where blocks are persistent, and t where groups take turns:
+/// "qk:192x128:g3:s2:p2:t".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -53,11 +55,11 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 /// What parseSchedule accepts.
 inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
-    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, and with two bodies as in qk:128x64:w4:s2:b2, with "
-    "blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
+    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, and with two bodies as in qk:128x64:w4:s2:b2, "
+    "with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
     "multiple of 16 * warps and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in "
-    "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks run "
-    "many programs, and :t where groups take turns to start products, as in qk:192x128:g3:s2:p2:t";
+    "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks "
+    "run many programs, and :t where groups take turns to start products, as in qk:192x128:g3:s2:p2:t";
 
 /// The row of the schedule table for a forward problem; the first row that matches wins.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.

@@ -29,6 +29,7 @@
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: %[[READ:.*]] = llvm.load %{{.*}} {alignment = 4 : i64} : !llvm.ptr<3> -> i32
 // CHECK: nvvm.shfl.sync idx %{{.*}}, %[[READ]]
+// CHECK: nvvm.bar.warp.sync
 // CHECK: nvvm.mbarrier.arrive
 // CHECK: scf.condition
 // CHECK-NOT: tile.

@@ -202,7 +202,8 @@ public:
     }
     auto roles = func.getBody().front().getOps<RolesOp>();
     if (roles.empty()) {
-      func.emitOpError("expected a tile.roles in a kernel whose blocks are persistent: run tile-specialize-warps first");
+      func.emitOpError("expected a tile.roles in a kernel whose blocks are persistent: run tile-specialize-warps "
+                       "first");
       return signalPassFailure();
     }
     if (failed(Persister(func, *roles.begin()).run())) {

@@ -126,8 +126,8 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
 
     A buffer of the scores' left operand that was released behind the loop is released ahead of that last product.
 
-    Where the schedule has `turns`, warpgroups take turns to start the two products (`tile.take_turn`, `tile.pass_turn`), so that one
-    computes its softmax while another's products run.
+    Where the schedule has `turns`, warpgroups take turns to start the two products (`tile.take_turn`,
+    `tile.pass_turn`), so that one computes its softmax while another's products run.
 
     Runs after `tile-specialize-warps`. Bit-preserving: the same operations in another order, but for the rescaling of
     zeros ahead of the first block, which is left out.
