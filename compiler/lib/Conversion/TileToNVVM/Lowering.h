@@ -154,7 +154,6 @@ private:
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);
   void arrive(mlir::Value barrier);
-  mlir::Value sameInWarp(mlir::Value number);
   void claimProgram(tile::ClaimProgramOp op);
   void announceProgram(tile::AnnounceProgramOp op);
   void awaitProgram(tile::AwaitProgramOp op);

@@ -110,7 +110,8 @@ LogicalResult FunctionLowering::run() {
   warp = arith::ShRUIOp::create(b, thread, i32(5));
   if (roles) {
     prefetchTensorMaps(maps);
-    warp = sameInWarp(warp); // roles part by it
+    // The same in all lanes, and known to be: roles part by it.
+    warp = NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), warp, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
   }
   lane = arith::AndIOp::create(b, thread, i32(31));
   laneRow = arith::ShRUIOp::create(b, lane, i32(2));

@@ -140,24 +140,25 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
     ring.barriers = sharedBytes;
     sharedBytes += gpuRingBarrierBytes(ring.stages);
   }
-  SmallVector<SharedBuffer> rings;
+  // Rings, and who releases their buffers: each consumer warp for itself, of numbers of programs each thread.
+  SmallVector<std::pair<SharedBuffer, int64_t>> rings;
   for (Value ringValue : ringOrder) {
-    rings.push_back(sharedBuffers.find(ringValue)->second);
+    rings.emplace_back(sharedBuffers.find(ringValue)->second, warps);
   }
   if (programCounter) {
     programRing.stages = kGpuProgramRingStages;
     programRing.barriers = sharedBytes;
     programRing.offset = sharedBytes + gpuRingBarrierBytes(kGpuProgramRingStages);
     sharedBytes += kGpuProgramRingBytes;
-    rings.push_back(programRing);
+    rings.emplace_back(programRing, threads());
   }
   Value firstThread = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, i32(0));
   ifThen(firstThread, [&] {
-    for (const SharedBuffer &ring : rings) {
+    for (const auto &[ring, releases] : rings) {
       for (int64_t slot = 0; slot < ring.stages; ++slot) {
-        // The producer's thread announces a copy; each consumer warp releases for itself.
+        // Full by the producer's one thread, which announces a copy or a program.
         NVVM::MBarrierInitOp::create(b, barrierOf(ring, false, i32(slot)), i32(1), Value());
-        NVVM::MBarrierInitOp::create(b, barrierOf(ring, true, i32(slot)), i32(warps), Value());
+        NVVM::MBarrierInitOp::create(b, barrierOf(ring, true, i32(slot)), i32(releases), Value());
       }
     }
     NVVM::FenceMbarrierInitOp::create(b);
@@ -335,12 +336,6 @@ void FunctionLowering::lowerRelease(tile::ReleaseOp op) {
   arrive(barrierOf(ring, true, position.slot));
 }
 
-/// An i32 that is the same in all lanes, in a form of which the assembler knows it: what is computed of it, loop bounds
-/// and places in shared memory, then stays in uniform registers, which wgmma's descriptors must be in.
-Value FunctionLowering::sameInWarp(Value number) {
-  return NVVM::ShflOp::create(b, b.getI32Type(), i32(-1), number, i32(0), i32(31), NVVM::ShflKind::idx, UnitAttr());
-}
-
 /// For the warp, whose lanes are here together.
 void FunctionLowering::arrive(Value barrier) {
   ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
@@ -382,11 +377,13 @@ void FunctionLowering::announceProgram(tile::AnnounceProgramOp op) {
 void FunctionLowering::awaitProgram(tile::AwaitProgramOp op) {
   RingPosition position = positionOf(programRing, op.getTurn());
   waitBarrier(barrierOf(programRing, false, position.slot), position.parity);
+  // From one address for all lanes, so the assembler knows that they agree, and keeps what follows from the number,
+  // loop bounds and places in shared memory, in uniform registers, where wgmma's descriptors must be.
   Value number = LLVM::LoadOp::create(b, b.getI32Type(), programNumber(position.slot), 4);
-  number = sameInWarp(number);
-  // All lanes have read before one of them says so: a shuffle alone orders no memory.
-  NVVM::SyncWarpOp::create(b, i32(-1));
-  arrive(barrierOf(programRing, true, position.slot));
+  // Each lane says so for itself: it has read the number, and nothing else would order that ahead of the next one's
+  // arrival. (A warp's barrier would, but the assembler drops one where it knows that lanes are together.)
+  NVVM::MBarrierArriveOp::create(b, Type(), barrierOf(programRing, true, position.slot), Value(),
+                                 NVVM::MemScopeKind::CTA, false);
   scalars.map(op.getProgram(), arith::IndexCastUIOp::create(b, b.getIndexType(), number).getResult());
 }
 

@@ -10,6 +10,10 @@
 // CHECK-SAME: nvvm.grid_constant}, %[[COUNTER:arg[0-9]+]]: !llvm.ptr<1>, %[[COUNT:arg[0-9]+]]: i32)
 // Two buffers of 32 KiB, a full and an empty barrier for each, and two numbers with theirs.
 // CHECK-SAME: tile.shared_bytes = 65608 : i64
+// A warp releases a buffer of the ring, a thread a number.
+// CHECK: nvvm.mbarrier.init %{{.*}}, %c1_i32{{[_0-9]*}} :
+// CHECK: nvvm.mbarrier.init %{{.*}}, %c8_i32{{[_0-9]*}} :
+// CHECK: nvvm.mbarrier.init %{{.*}}, %c256_i32{{[_0-9]*}} :
 // CHECK: nvvm.setmaxregister decrease 40
 // CHECK: %[[BLOCK:.*]] = nvvm.read.ptx.sreg.ctaid.x
 // CHECK: scf.while
@@ -27,9 +31,9 @@
 // CHECK: nvvm.setmaxregister increase 232
 // CHECK: scf.while
 // CHECK: nvvm.mbarrier.try_wait.parity
-// CHECK: %[[READ:.*]] = llvm.load %{{.*}} {alignment = 4 : i64} : !llvm.ptr<3> -> i32
-// CHECK: nvvm.shfl.sync idx %{{.*}}, %[[READ]]
-// CHECK: nvvm.bar.warp.sync
+// CHECK: llvm.load %{{.*}} {alignment = 4 : i64} : !llvm.ptr<3> -> i32
+// Every thread says that it has read, not one for its warp: else nothing orders the other lanes' reads.
+// CHECK-NOT: scf.if
 // CHECK: nvvm.mbarrier.arrive
 // CHECK: scf.condition
 // CHECK-NOT: tile.
