@@ -270,8 +270,9 @@ def test_glue_through_the_ffi_package():
     assert same_bits(out, expected)
 
 
-def test_streams_side_by_side():
-    cases = [problem(31 + i, sq=100 + i, sk=150) for i in range(8)]
+@pytest.mark.parametrize("heads", [4, 100])  # 100: persistent blocks (sm_90a) count the programs of their own launch
+def test_streams_side_by_side(heads):
+    cases = [problem(31 + i, sq=200 + i, sk=250, heads=heads) for i in range(8)]
     expected = [run(*case, causal=True) for case in cases]
     torch.cuda.synchronize()
     streams = [torch.cuda.Stream() for _ in cases]
