@@ -29,6 +29,7 @@ void setTarget(PlanOptions &options, const cuda::DeviceInfo &device) {
   if (options.sm == 0) {
     options.sm = smOfDevice(device);
     options.sm90a = cuda::servesSm90a(device);
+    options.persistent = device.memoryPools;
   }
 }
 

@@ -186,6 +186,9 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
       if (!schedule || schedule->groups == 0) {
         schedule = kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None,
                                                 problem.seqlenQ);
+        if (schedule && !options.persistent) {
+          schedule->persistent = 0;
+        }
       }
       if (schedule) {
         return {*schedule};

@@ -354,6 +354,21 @@ TEST(Sm90a, PersistentBlocksAreAsManyAsMultiprocessors) {
   }
 }
 
+TEST(Sm90a, WithoutMemoryPoolsBlocksRunOneProgramEach) {
+  fakeCompiler().reset();
+  FakeDevice device;
+  device.memoryPools = false;
+  FakeDriver driver({device}, /*tensorMaps=*/true);
+  EngineOptions options;
+  options.threads = 1;
+  const Plan plan = Engine(options).plan(served());
+  EXPECT_TRUE(plan.steps[0].key.isSm90a());
+  EXPECT_EQ(plan.steps[0].key.schedule.persistent, 0);
+  EXPECT_EQ(plan.workspaceBytes, 0u) << "the host would wait for the kernel to give it back";
+  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:p2");
+  EXPECT_EQ(Engine(options).plan(served()).steps[0].key.schedule.persistent, 2) << "asked for";
+}
+
 TEST(Sm90a, ADriverWithoutTensorMapsGetsTheOtherFamily) {
   fakeCompiler().reset();
   FakeDriver driver;

@@ -53,6 +53,9 @@ struct PlanOptions {
   /// Kernels are of the sm_90a family where it serves the problem; sm is then 90. Of an engine's options with sm 0:
   /// each device's own, as sm.
   bool sm90a = false;
+  /// Schedules of the table may have persistent blocks, whose counter is workspace. Of an engine's options with sm 0:
+  /// where workspace makes the host wait, on a device without memory pools, they have none.
+  bool persistent = true;
 };
 
 /// Programs of a CUDA launch: the x extent of a grid.
