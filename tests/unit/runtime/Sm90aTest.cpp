@@ -55,6 +55,24 @@ std::string targetOf(const AttentionProblem &problem, const PlanOptions &options
   return text.substr(start, text.find(' ', start) - start);
 }
 
+/// Tensors at addresses of a device that nothing reads.
+void putOnDevice(Call &call) {
+  uintptr_t address = 0x10000;
+  for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out}) {
+    tensor->device = TW_DEVICE_CUDA;
+    tensor->data = reinterpret_cast<void *>(address);
+    address += 0x10000;
+  }
+}
+
+/// Packed GLM, whose plan has a step ahead of the forward one.
+Plan planOfPacked(const char *schedule) {
+  AttentionProblem problem = served();
+  problem.mask = attn::MaskKind::GlmPacked;
+  problem.pairs = 1;
+  return makePlan(problem, hopper(schedule));
+}
+
 } // namespace
 
 TEST(Sm90a, SchedulesHaveGroups) {
@@ -226,20 +244,14 @@ TEST(Sm90a, AScheduleChoosesTheFamily) {
 }
 
 TEST(Sm90a, RowLimitsStayPortable) {
-  AttentionProblem problem = served();
-  problem.mask = attn::MaskKind::GlmPacked;
-  problem.pairs = 1;
-  const Plan plan = makePlan(problem, hopper("qk:128x64:g2:s2"));
+  const Plan plan = planOfPacked("qk:128x64:g2:s2");
   ASSERT_EQ(plan.stepCount, 2u);
   EXPECT_THAT(toText(plan.steps[0].key), HasSubstr("row_limits target=sm_80:sm_90 evenM=0 schedule=qk:128x64:w8"));
   EXPECT_TRUE(plan.steps[1].key.isSm90a());
 }
 
 TEST(Sm90a, PersistentBlocksTakeACounter) {
-  AttentionProblem problem = served();
-  problem.mask = attn::MaskKind::GlmPacked;
-  problem.pairs = 1;
-  const Plan plan = makePlan(problem, hopper("qk:128x64:g2:s2:p2"));
+  const Plan plan = planOfPacked("qk:128x64:g2:s2:p2");
   ASSERT_EQ(plan.stepCount, 2u);
   EXPECT_EQ(plan.steps[0].key.schedule.persistent, 0) << "who prepares a mask runs a program a block";
   EXPECT_EQ(plan.steps[1].programs, 2 * 4 * 3);
@@ -275,12 +287,7 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   Call call(sizes);
   call.args.causal = 1;
   call.args.causal_align = TW_ALIGN_TOP_LEFT;
-  uintptr_t address = 0x10000;
-  for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out}) {
-    tensor->device = TW_DEVICE_CUDA;
-    tensor->data = reinterpret_cast<void *>(address);
-    address += 0x10000;
-  }
+  putOnDevice(call);
   engine.forward(call.args);
 
   ASSERT_EQ(driver.launches.size(), 1u);
@@ -325,12 +332,7 @@ TEST(Sm90a, PersistentBlocksAreAsManyAsMultiprocessors) {
     sizes.headDim = sizes.headDimV = 64;
     sizes.dtype = TW_BFLOAT16;
     Call call(sizes);
-    uintptr_t address = 0x10000;
-    for (TwTensor *tensor : {&call.args.q, &call.args.k, &call.args.v, &call.args.out}) {
-      tensor->device = TW_DEVICE_CUDA;
-      tensor->data = reinterpret_cast<void *>(address);
-      address += 0x10000;
-    }
+    putOnDevice(call);
     const unsigned programs = 2 * 4 * 3; // batch, heads, blocks of rows
     uint64_t counter = 1;
     uint32_t count = 0, value = 1;

@@ -40,7 +40,7 @@ struct SharedBuffer {
   int64_t rows = 0, cols = 0;
   int64_t elementBytes = 2;
   int64_t paddedCols = 0; ///< columns rounded up to 16: what a matrix instruction may touch
-  int64_t pitch = 0;      ///< bytes from row to row
+  int64_t pitch = 0;      ///< bytes from row to row; not of boxes
   mlir::Value slotBytes;  ///< i32: where the slot of a ring starts; null for one buffer
   /// Of a ring that TMA fills (WarpRoles.cpp): boxes of 64 columns, one after the other; 0 where a row is in one piece.
   int64_t boxBytes = 0;

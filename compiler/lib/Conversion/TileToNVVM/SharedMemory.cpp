@@ -20,7 +20,6 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.stages = type.getStages();
   if (roles) {
     buffer.boxBytes = buffer.rows * gpuBoxedPitch(kTmaBoxColumns);
-    buffer.pitch = gpuBoxedPitch(kTmaBoxColumns);
     ringOrder.push_back(op.getBuffer());
   }
   sharedBytes += buffer.bytes() * type.getStages();
@@ -47,11 +46,6 @@ Value FunctionLowering::swizzleOf(const SharedBuffer &buffer, Value row) {
 
 Value FunctionLowering::placeOf(const SharedBuffer &buffer, Value row, Value byte) {
   Value start = arith::MulIOp::create(b, row, i32(buffer.pitch));
-  if (buffer.boxBytes != 0) {
-    Value box = arith::ShRUIOp::create(b, byte, i32(llvm::Log2_64(buffer.pitch)));
-    start = arith::AddIOp::create(b, start, arith::MulIOp::create(b, box, i32(buffer.boxBytes)));
-    byte = arith::AndIOp::create(b, byte, i32(buffer.pitch - 1));
-  }
   return arith::AddIOp::create(b, start, arith::XOrIOp::create(b, byte, swizzleOf(buffer, row)));
 }
 

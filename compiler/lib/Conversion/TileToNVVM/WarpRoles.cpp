@@ -333,14 +333,12 @@ void FunctionLowering::lowerTake(tile::TakeOp op) {
 void FunctionLowering::lowerRelease(tile::ReleaseOp op) {
   const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
   RingPosition position = positionOf(ring, op.getNumber());
-  arrive(barrierOf(ring, true, position.slot));
+  Value barrier = barrierOf(ring, true, position.slot);
+  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] { arrive(barrier); });
 }
 
-/// For the warp, whose lanes are here together.
 void FunctionLowering::arrive(Value barrier) {
-  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
-    NVVM::MBarrierArriveOp::create(b, Type(), barrier, Value(), NVVM::MemScopeKind::CTA, false);
-  });
+  NVVM::MBarrierArriveOp::create(b, Type(), barrier, Value(), NVVM::MemScopeKind::CTA, false);
 }
 
 //===----------------------------------------------------------------------===//
@@ -370,8 +368,7 @@ void FunctionLowering::announceProgram(tile::AnnounceProgramOp op) {
   waitBarrier(barrierOf(programRing, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
   Value number = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getProgram()));
   LLVM::StoreOp::create(b, number, programNumber(position.slot), 4);
-  NVVM::MBarrierArriveOp::create(b, Type(), barrierOf(programRing, false, position.slot), Value(),
-                                 NVVM::MemScopeKind::CTA, false);
+  arrive(barrierOf(programRing, false, position.slot));
 }
 
 void FunctionLowering::awaitProgram(tile::AwaitProgramOp op) {
@@ -382,8 +379,7 @@ void FunctionLowering::awaitProgram(tile::AwaitProgramOp op) {
   Value number = LLVM::LoadOp::create(b, b.getI32Type(), programNumber(position.slot), 4);
   // Each lane says so for itself: it has read the number, and nothing else would order that ahead of the next one's
   // arrival. (A warp's barrier would, but the assembler drops one where it knows that lanes are together.)
-  NVVM::MBarrierArriveOp::create(b, Type(), barrierOf(programRing, true, position.slot), Value(),
-                                 NVVM::MemScopeKind::CTA, false);
+  arrive(barrierOf(programRing, true, position.slot));
   scalars.map(op.getProgram(), arith::IndexCastUIOp::create(b, b.getIndexType(), number).getResult());
 }
 
@@ -471,17 +467,11 @@ void FunctionLowering::multiply(SmallVectorImpl<Value> &acc, bool fromZero, Arra
   acc = inlinePtx(b, text, acc, inputs, /*readsValues=*/!fromZero);
 }
 
-static bool isZeroConstant(Value tile) {
-  auto constant = tile.getDefiningOp<arith::ConstantOp>();
-  auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : SplatElementsAttr();
-  return splat && splat.getElementType().isF32() && splat.getSplatValue<APFloat>().isPosZero();
-}
-
 void FunctionLowering::startProduct(Value a, Value right, Value accumulator, bool transB, Value result) {
   const SharedBuffer buffer = sharedBuffers.find(right)->second;
   Type element = cast<tile::SharedType>(right.getType()).getElementType();
   SmallVector<Value> acc(fragmentOf(accumulator));
-  const bool fromZero = isZeroConstant(accumulator);
+  const bool fromZero = matchPattern(accumulator, m_PosZeroFloat());
   SmallVector<Value> registers;
   NVVM::WgmmaFenceAlignedOp::create(b);
   // K-major operands advance along the depth within a box and then to the next; V, stored with its depth as rows, by

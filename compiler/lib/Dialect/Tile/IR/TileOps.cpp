@@ -80,21 +80,16 @@ LogicalResult HullOp::verify() {
   return success();
 }
 
-LogicalResult AllSetOp::verify() {
-  if (!choosesRows(getView().getType()) || static_cast<int64_t>(getCount()) < 1) {
-    return emitOpError("tile.all_set-C1: expected a rank-1 view of i8 and a count of at least 1, got ")
-           << getView().getType() << " and " << getCount();
+template <typename Op> static LogicalResult verifySetElements(Op op, StringRef constraint) {
+  if (!choosesRows(op.getView().getType()) || static_cast<int64_t>(op.getCount()) < 1) {
+    return op.emitOpError(constraint) << ": expected a rank-1 view of i8 and a count of at least 1, got "
+                                      << op.getView().getType() << " and " << op.getCount();
   }
   return success();
 }
 
-LogicalResult AnySetOp::verify() {
-  if (!choosesRows(getView().getType()) || static_cast<int64_t>(getCount()) < 1) {
-    return emitOpError("tile.any_set-C1: expected a rank-1 view of i8 and a count of at least 1, got ")
-           << getView().getType() << " and " << getCount();
-  }
-  return success();
-}
+LogicalResult AllSetOp::verify() { return verifySetElements(*this, "tile.all_set-C1"); }
+LogicalResult AnySetOp::verify() { return verifySetElements(*this, "tile.any_set-C1"); }
 
 LogicalResult RandomBitsOp::verify() {
   auto tile = cast<RankedTensorType>(getResult().getType());

@@ -5,6 +5,7 @@
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Matchers.h"
 
 namespace tilewright::tile {
 #define GEN_PASS_DEF_TILEOVERLAPPRODUCTS
@@ -17,12 +18,6 @@ using namespace mlir;
 using namespace tilewright::tile;
 
 namespace {
-
-bool isZero(Value tile) {
-  auto constant = tile.getDefiningOp<arith::ConstantOp>();
-  auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : SplatElementsAttr();
-  return splat && splat.getElementType().isF32() && splat.getSplatValue<APFloat>().isPosZero();
-}
 
 /// One loop of the form "scores = q k; weights = softmax(scores); acc = weights v + rescale(acc)".
 class Overlapper {
@@ -39,8 +34,9 @@ public:
     last = dots[1];
     values = last.getB().getDefiningOp<TakeOp>();
     auto keys = scores.getB().getDefiningOp<TakeOp>();
-    if (!values || !keys || !isZero(scores.getAcc()) || !isa<RankedTensorType>(last.getA().getType()) ||
-        last.getTransA() || last.getTransB() || !last.getResult().hasOneUse()) {
+    if (!values || !keys || !matchPattern(scores.getAcc(), m_PosZeroFloat()) ||
+        !isa<RankedTensorType>(last.getA().getType()) || last.getTransA() || last.getTransB() ||
+        !last.getResult().hasOneUse()) {
       return false;
     }
     OpOperand &use = *last.getResult().use_begin();
@@ -139,7 +135,7 @@ private:
 
   void clone(Operation &op, IRMapping &mapping) {
     auto rescale = dyn_cast<RescaleOp>(op);
-    if (rescale && isZero(mapping.lookupOrDefault(rescale.getSource()))) {
+    if (rescale && matchPattern(mapping.lookupOrDefault(rescale.getSource()), m_PosZeroFloat())) {
       // Nothing times a factor: only a NaN would differ, whose row's weights are NaN too.
       mapping.map(rescale.getResult(), mapping.lookupOrDefault(rescale.getSource()));
       return;
