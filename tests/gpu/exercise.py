@@ -46,12 +46,19 @@ def every_mask(engine: Optional[tilewright.Engine]) -> Counter[str]:
             v = torch.randn(2, sk, 2, dv, device="cuda").to(dtype)
             single = torch.tensor([sk // 3, sk], device="cuda", dtype=torch.int32)
             pairs = torch.tensor([[[0, 40], [30, 60]]] * 2, device="cuda", dtype=torch.int32)
+            real = torch.ones(2, sk, device="cuda", dtype=torch.bool)
+            real[0, :3] = real[1, sk // 3 : sk // 2] = real[1, -5:] = False
+            documents = torch.arange(sk, device="cuda", dtype=torch.int32).div(30, rounding_mode="floor").repeat(2, 1)
             for arguments in (
                 {},
                 {"causal": True},
                 {"causal": True, "causal_align": "top_left"},
                 {"causal": True, "glm_mask": single},
                 {"causal": True, "glm_mask": pairs},
+                {"key_padding_mask": real},
+                {"causal": True, "key_padding_mask": real},
+                {"window_size": (40, 9)},
+                *([{"causal": True, "document_ids": documents}] if sq == sk else []),
             ):
                 tilewright.flash_attn_func(q, k, v, return_lse=True, engine=engine, **arguments)
                 served[family_of(q, k, v, engine=engine, **arguments)] += 1
