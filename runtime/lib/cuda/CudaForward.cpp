@@ -3,6 +3,7 @@
 // The engine's work for CUDA tensors: what a device's plan is, and a plan's steps as launches on the caller's stream.
 #include "CudaKernel.h"
 #include "Devices.h"
+#include "StreamCounters.h"
 #include "TensorMaps.h"
 #include "tilewright/runtime/Engine.h"
 
@@ -131,15 +132,19 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
     launches[i] = loadOn(device, plan.steps[i].key);
   }
 
-  cuda::Workspace workspace(device, stream, plan.workspaceBytes);
+  const bool counts = plan.list().back().key.schedule.persistent != 0;
+  cuda::DevicePointer counter = counts ? cuda::streamCounter(device, stream) : 0;
+  const bool ownCounter = counts && counter == 0;
+  cuda::Workspace workspace(device, stream, plan.workspaceBytes + (ownCounter ? kWorkspaceAlign : 0));
+  if (ownCounter) {
+    counter = workspace.zeroWord(plan.workspaceBytes);
+  }
   bindPlan(plan, problem, pointers, workspace.data());
   for (size_t i = 0; i < plan.stepCount; ++i) {
     const Step &step = plan.steps[i];
     const cuda::TensorMaps maps(device, step.key, problem, pointers);
-    const cuda::DevicePointer counter =
-        step.key.schedule.persistent != 0 ? workspace.zeroWord(plan.programCounterAt) : 0;
     launches[i].kernel->launch(device, launches[i].function, std::span(step.slots).first(step.slotCount), maps.list(),
-                               counter, step.programs, stream);
+                               step.key.schedule.persistent != 0 ? counter : 0, step.programs, stream);
   }
   workspace.release();
 }

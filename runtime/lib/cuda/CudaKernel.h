@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 namespace tilewright::runtime::cuda {
 
@@ -38,7 +39,7 @@ public:
 
   /// Queues `programs` programs (1 to 2^31 - 1). Every slot is one kernel parameter: 8 bytes, or 4 of a float32. At most
   /// kMaxTensorMaps maps follow. A kernel of persistent blocks also takes a counter, 4 bytes that are 0 when it starts
-  /// and that no other launch uses meanwhile; 0 for others, which have a block a program.
+  /// and again when it ends, and that no other launch uses meanwhile; 0 for others, which have a block a program.
   void launch(const DeviceInfo &device, Function function, std::span<const uint64_t> slots,
               std::span<const TensorMap> maps, DevicePointer counter, int64_t programs, Stream stream) const;
 
@@ -67,8 +68,11 @@ public:
   Workspace &operator=(const Workspace &) = delete;
 
   void *data() const { return reinterpret_cast<void *>(memory_); }
+  DevicePointer address() const { return memory_; }
   /// Fills 4 bytes at `at` with 0, in the stream's order; the address. Throws CudaError.
   DevicePointer zeroWord(size_t at) const;
+  /// The memory, which is not given back.
+  DevicePointer keep() { return std::exchange(memory_, 0); }
   /// After the last launch that uses it. Throws CudaError.
   void release();
 

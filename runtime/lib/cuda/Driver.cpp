@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "Driver.h"
 #include "Devices.h"
+#include "StreamCounters.h"
 
 #include <atomic>
 #include <cstdio>
@@ -93,6 +94,7 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuEventRecord", api->eventRecord);
   loader.find("cuEventSynchronize", api->eventSynchronize);
   loader.find("cuEventElapsedTime", api->eventElapsedTime);
+  loader.findOptional("cuStreamGetId", api->streamGetId);
   loader.findOptional("cuTensorMapEncodeTiled", api->tensorMapEncodeTiled);
   return api;
 }
@@ -170,4 +172,5 @@ void cuda::setDriverForTesting(const DriverApi *api) {
   injected.store(api, std::memory_order_release);
   current.store(nullptr, std::memory_order_release);
   forgetDevicesForTesting();
+  forgetStreamCountersForTesting();
 }

@@ -396,10 +396,6 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
     plan.rowBoundsAt = plan.workspaceBytes;
     plan.workspaceBytes += tableBytes(problem, boundsOfRow(problem));
   }
-  if (key.schedule.persistent != 0) {
-    plan.programCounterAt = plan.workspaceBytes;
-    plan.workspaceBytes += kWorkspaceAlign;
-  }
   Step &forward = plan.steps[plan.stepCount++];
   forward.key = key;
   forward.programs = product(batchRowBlocks, problem.heads, "the number of programs");

@@ -200,6 +200,12 @@ const DriverApi kTable = {
       *status = fake->captureStatus;
       return called("StreamIsCapturing");
     },
+    .streamGetId = [](Stream stream, uint64_t *id) {
+      const auto handle = reinterpret_cast<uintptr_t>(stream);
+      const auto found = fake->streamIds.find(handle);
+      *id = found != fake->streamIds.end() ? found->second : handle;
+      return called("StreamGetId");
+    },
     .eventCreate = [](Event *event, unsigned flags) -> Result {
       if (flags != kEventDefault) {
         return 1;
@@ -221,6 +227,7 @@ const DriverApi kTable = {
       *milliseconds = static_cast<float>(*reinterpret_cast<double *>(end) - *reinterpret_cast<double *>(start));
       return called("EventElapsedTime");
     },
+    .tensorMapEncodeTiled = nullptr,
 };
 // clang-format on
 
@@ -232,6 +239,12 @@ const DriverApi kTableWithMaps = [] {
     fake->maps.push_back({type, memory, {sizes, sizes + rank}, {strides, strides + rank - 1}, {box, box + rank}});
     return called("TensorMapEncodeTiled");
   };
+  return table;
+}();
+
+const DriverApi kTableWithoutIds = [] {
+  DriverApi table = kTableWithMaps;
+  table.streamGetId = nullptr;
   return table;
 }();
 
@@ -250,6 +263,8 @@ FakeDriver::~FakeDriver() {
 int FakeDriver::count(const std::string &function) const {
   return static_cast<int>(std::count(calls.begin(), calls.end(), function));
 }
+
+void FakeDriver::hideStreamIds() { setDriverForTesting(&kTableWithoutIds); }
 
 MemoryPool FakeDriver::poolOf(int device) {
   return reinterpret_cast<MemoryPool>(static_cast<uintptr_t>(0x2000 + device));

@@ -52,6 +52,8 @@ public:
   /// The next call of the function (the driver's name without "cu") returns `code`.
   void failNext(const std::string &function, runtime::cuda::Result code) { failures[function] = code; }
   int count(const std::string &function) const;
+  /// From now on the driver is one before CUDA 12.0's cuStreamGetId.
+  void hideStreamIds();
   static runtime::cuda::Context contextOf(int device);
   static runtime::cuda::MemoryPool poolOf(int device);
 
@@ -69,6 +71,7 @@ public:
   /// Images that hold the text are refused with the code.
   std::map<std::string, runtime::cuda::Result> refusedImages;
   int captureStatus = 0;     ///< of every stream
+  std::map<uintptr_t, uint64_t> streamIds; ///< by handle; of others the handle itself
   size_t parameterCount = 0; ///< of the kernels to come: how many parameters a launch reads
   std::function<void(void **parameters)> onLaunch; ///< stands for the kernel's work, if set
   size_t liveAllocations = 0;

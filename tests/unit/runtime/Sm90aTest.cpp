@@ -4,6 +4,7 @@
 #include "FakeCompiler.h"
 #include "FakeDriver.h"
 #include "TestSupport.h"
+#include "cuda/StreamCounters.h"
 #include "tilewright/runtime/Engine.h"
 #include "tilewright/runtime/Plan.h"
 
@@ -11,6 +12,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 using namespace tilewright;
 using namespace tilewright::runtime;
@@ -250,13 +252,12 @@ TEST(Sm90a, RowLimitsStayPortable) {
   EXPECT_TRUE(plan.steps[1].key.isSm90a());
 }
 
-TEST(Sm90a, PersistentBlocksTakeACounter) {
+TEST(Sm90a, RowLimitsAreNotPersistent) {
   const Plan plan = planOfPacked("qk:128x64:g2:s2:p2");
   ASSERT_EQ(plan.stepCount, 2u);
   EXPECT_EQ(plan.steps[0].key.schedule.persistent, 0) << "who prepares a mask runs a program a block";
   EXPECT_EQ(plan.steps[1].programs, 2 * 4 * 3);
-  EXPECT_EQ(plan.programCounterAt, 2432u) << "behind 2 x 300 row limits of 4 bytes";
-  EXPECT_EQ(plan.workspaceBytes, 2432u + 64u);
+  EXPECT_EQ(plan.workspaceBytes, 2432u) << "2 x 300 row limits of 4 bytes, and no counter";
 }
 
 TEST(Sm90a, VisibleKeys) {
@@ -317,43 +318,135 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   }
 }
 
-TEST(Sm90a, PersistentBlocksAreAsManyAsMultiprocessors) {
-  for (const int multiprocessors : {5, 132}) {
-    fakeCompiler().reset();
-    FakeDevice device;
-    device.multiprocessors = multiprocessors;
-    FakeDriver driver({device}, /*tensorMaps=*/true);
-    EngineOptions options;
-    options.threads = 1;
-    options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:p2");
-    Engine engine(options);
-    Sizes sizes;
-    sizes.seqlenQ = sizes.seqlenK = 300;
-    sizes.headDim = sizes.headDimV = 64;
-    sizes.dtype = TW_BFLOAT16;
-    Call call(sizes);
+/// Calls of persistent blocks, 24 programs each, and the counters that their launches were given.
+class PersistentCalls {
+public:
+  explicit PersistentCalls(const FakeDevice &device = FakeDevice())
+      : driver({device}, /*tensorMaps=*/true), engine(options()), call(sizes()) {
     putOnDevice(call);
-    const unsigned programs = 2 * 4 * 3; // batch, heads, blocks of rows
-    uint64_t counter = 1;
-    uint32_t count = 0, value = 1;
-    driver.onLaunch = [&](void **parameters) {
+    driver.onLaunch = [this](void **parameters) {
       // Behind the slots and three tensor maps.
       size_t slots = 0;
       for (kernels::ArgId id : kernels::kernelArguments(kernels::KernelKind::Forward, {})) {
         slots += kernels::argInfo(id).slots();
       }
       void **last = parameters + slots + 3;
+      uint64_t counter = 0;
       std::memcpy(&counter, last[0], sizeof(counter));
       std::memcpy(&count, last[1], sizeof(count));
+      uint32_t value = 1;
       std::memcpy(&value, reinterpret_cast<void *>(counter), sizeof(value));
+      EXPECT_EQ(value, 0u) << "a counter starts from 0";
+      counters.push_back(counter);
     };
-    engine.forward(call.args);
-    ASSERT_EQ(driver.launches.size(), 1u);
-    EXPECT_EQ(driver.launches[0].grid, std::min<unsigned>(programs, static_cast<unsigned>(multiprocessors)));
-    EXPECT_EQ(count, programs);
-    EXPECT_EQ(value, 0u) << "the counter starts from 0";
-    EXPECT_EQ(driver.liveAllocations, 0u) << "and is given back";
   }
+
+  /// Calls on the stream of that number; the counter's address.
+  uint64_t on(uintptr_t stream) {
+    call.args.stream = reinterpret_cast<void *>(stream);
+    engine.forward(call.args);
+    return counters.back();
+  }
+
+  FakeDriver driver;
+  std::vector<uint64_t> counters;
+  uint32_t count = 0; ///< of programs, as the last launch was told
+
+private:
+  static EngineOptions options() {
+    fakeCompiler().reset();
+    EngineOptions options;
+    options.threads = 1;
+    options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:p2");
+    return options;
+  }
+  static Sizes sizes() {
+    Sizes sizes;
+    sizes.seqlenQ = sizes.seqlenK = 300;
+    sizes.headDim = sizes.headDimV = 64;
+    sizes.dtype = TW_BFLOAT16;
+    return sizes;
+  }
+
+  Engine engine;
+  Call call;
+};
+
+TEST(Sm90a, PersistentBlocksAreAsManyAsMultiprocessors) {
+  for (const int multiprocessors : {5, 132}) {
+    FakeDevice device;
+    device.multiprocessors = multiprocessors;
+    PersistentCalls calls(device);
+    calls.on(0);
+    ASSERT_EQ(calls.driver.launches.size(), 1u);
+    const unsigned programs = 2 * 4 * 3; // batch, heads, blocks of rows
+    EXPECT_EQ(calls.driver.launches[0].grid, std::min<unsigned>(programs, static_cast<unsigned>(multiprocessors)));
+    EXPECT_EQ(calls.count, programs);
+  }
+}
+
+TEST(Sm90a, AStreamKeepsItsCounter) {
+  PersistentCalls calls;
+  const uint64_t first = calls.on(0);
+  EXPECT_EQ(calls.driver.count("StreamSynchronize"), 1) << "no other stream sees a counter before it is 0";
+  calls.driver.calls.clear();
+  EXPECT_EQ(calls.on(0), first);
+  const uint64_t other = calls.on(0x70);
+  EXPECT_NE(other, first) << "kernels of two streams run side by side";
+  EXPECT_EQ(calls.on(0x70), other);
+  EXPECT_EQ(calls.on(0), first);
+  for (const char *function : {"MemAllocFromPoolAsync", "MemFreeAsync", "MemsetD32Async", "StreamSynchronize"}) {
+    EXPECT_EQ(calls.driver.count(function), 0) << function;
+  }
+  EXPECT_EQ(calls.driver.liveAllocations, 1u) << "the counters of all streams";
+  calls.driver.streamIds[0x70] = 12345;
+  EXPECT_NE(calls.on(0x70), other) << "another stream, with the handle of one that was destroyed";
+}
+
+TEST(Sm90a, AGraphHasACounterOfItsOwn) {
+  PersistentCalls calls;
+  const uint64_t streams = calls.on(0);
+  calls.driver.captureStatus = 1;
+  calls.driver.calls.clear();
+  EXPECT_NE(calls.on(0), streams) << "graphs run beside the stream's kernels and beside themselves";
+  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 1);
+  EXPECT_EQ(calls.driver.count("MemsetD32Async"), 1) << "in every run of the graph";
+  EXPECT_EQ(calls.driver.count("MemFreeAsync"), 1);
+  EXPECT_EQ(calls.driver.count("StreamGetId"), 0) << "not during a capture";
+}
+
+TEST(Sm90a, StreamsBeyondTheLastCounterBringTheirOwn) {
+  PersistentCalls calls;
+  std::set<uint64_t> distinct;
+  for (uintptr_t i = 0; i < cuda::kMaxCountedStreams; ++i) {
+    distinct.insert(calls.on(16 * i));
+  }
+  EXPECT_EQ(distinct.size(), cuda::kMaxCountedStreams);
+  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 1);
+  EXPECT_EQ(distinct.count(calls.on(16 * cuda::kMaxCountedStreams)), 0u);
+  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 2);
+  EXPECT_EQ(calls.driver.liveAllocations, 1u) << "given back";
+  EXPECT_EQ(distinct.count(calls.on(16)), 1u);
+}
+
+TEST(Sm90a, OldDriversHaveNoStreamIds) {
+  PersistentCalls calls;
+  calls.driver.hideStreamIds();
+  calls.on(0);
+  calls.on(0);
+  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 2);
+  EXPECT_EQ(calls.driver.liveAllocations, 0u);
+}
+
+TEST(Sm90a, CountersThatCannotBeMadeAreAnErrorAndTriedAgain) {
+  PersistentCalls calls;
+  calls.driver.failNext("MemsetD32Async", 700);
+  EXPECT_THROW(calls.on(0), cuda::CudaError);
+  EXPECT_EQ(calls.driver.liveAllocations, 0u);
+  calls.driver.failNext("StreamGetId", 700);
+  EXPECT_THROW(calls.on(0), cuda::CudaError);
+  calls.on(0);
+  EXPECT_EQ(calls.driver.liveAllocations, 1u);
 }
 
 TEST(Sm90a, WithoutMemoryPoolsBlocksRunOneProgramEach) {

@@ -30,11 +30,9 @@ struct Plan {
   size_t stepCount = 0; ///< 0: nothing to compute
   std::array<Step, 3> steps;
   /// Bytes that the caller provides to bindPlan, 64-byte aligned: packed GLM's row limits, int32 (batch, seqlen_q), and
-  /// the row bounds of documents and key padding, int32 (batch, 2, seqlen_q), (batch, 3, seqlen_q) with padding,
-  /// and the counter of persistent blocks.
+  /// the row bounds of documents and key padding, int32 (batch, 2, seqlen_q), (batch, 3, seqlen_q) with padding.
   size_t workspaceBytes = 0;
   size_t rowBoundsAt = 0; ///< where the row bounds begin in it
-  size_t programCounterAt = 0; ///< where the counter of persistent blocks lies in it, of a forward kernel that has them
   /// Where a forward kernel for SM 9.0 is of the family sm_80: why not of sm_90a, a clause about that family; else null.
   const char *whyNotSm90a = nullptr;
 
@@ -53,8 +51,8 @@ struct PlanOptions {
   /// Kernels are of the sm_90a family where it serves the problem; sm is then 90. Of an engine's options with sm 0:
   /// each device's own, as sm.
   bool sm90a = false;
-  /// Schedules of the table may have persistent blocks, whose counter is workspace. Of an engine's options with sm 0:
-  /// where workspace makes the host wait, on a device without memory pools, they have none.
+  /// Schedules of the table may have persistent blocks, whose counter is memory of the stream or the call. Of an
+  /// engine's options with sm 0: on a device without memory pools, where memory makes the host wait, they have none.
   bool persistent = true;
 };
 
