@@ -117,6 +117,10 @@ class NumpyArrays:
         """``dtype`` is a NumPy name; None: that of ``like``."""
         return self._numpy.empty(shape, like.dtype if dtype is None else dtype)
 
+    def empty_like(self, like: Any) -> Any:
+        """Contiguous."""
+        return self.empty(like.shape, like)
+
     def written(self, array: Any) -> None:
         """Called after an array of the caller's was written."""
 
@@ -146,6 +150,10 @@ class TorchTensors:
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
+        # Real, so never conjugated views.
+        self._usual_types = {torch.float16, torch.bfloat16, torch.float32, torch.int32, torch.bool}
+        # What torch.cuda.current_stream() asks, without the object around it, which costs a call more than its checks.
+        self._raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, self._torch.Tensor)
@@ -154,6 +162,14 @@ class TorchTensors:
         """``tensor``, or the same memory without its gradient's history. Raises for what is no plain memory."""
         torch = self._torch
         cls = type(tensor)
+        if (
+            cls is torch.Tensor
+            and tensor.dtype in self._usual_types
+            and (tensor.is_cuda or tensor.is_cpu)
+            and tensor.layout is torch.strided
+            and not tensor.is_neg()
+        ):
+            return tensor.detach() if tensor.requires_grad else tensor
         if cls is not torch.Tensor and cls.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
             raise InvalidArgument(f"{name}: is a {_type_name(tensor)}, must be a plain torch.Tensor", name)
         if tensor.layout is not torch.strided:
@@ -197,6 +213,12 @@ class TorchTensors:
             shape, dtype=like.dtype if dtype is None else getattr(self._torch, dtype), device=like.device
         )
 
+    def empty_like(self, like: Any) -> Any:
+        """Contiguous."""
+        if type(like) is not self._torch.Tensor:  # a subclass might make one of its own kind
+            return self.empty(like.shape, like)
+        return self._torch.empty_like(like, memory_format=self._torch.contiguous_format)
+
     def written(self, tensor: Any) -> None:
         # Autograd must notice if it had saved the old values.
         increment = getattr(self._torch.autograd.graph, "increment_version", None)
@@ -209,8 +231,7 @@ class TorchTensors:
         tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
         q = tensors[0]
         if q.is_cuda:
-            stream = self._torch.cuda.current_stream(q.device).cuda_stream
-            _ffi.torch_forward_on_stream(engine, stream, *tensors, *rest)
+            _ffi.torch_forward_on_stream(engine, self._stream(q), *tensors, *rest)
         else:
             _ffi.torch_forward(engine, *tensors, *rest)
 
@@ -219,8 +240,14 @@ class TorchTensors:
         names = ("q", "k", "v", "out", "lse", "glm_mask")
         tensors = [None if tensor is None else self.check(name, tensor) for name, tensor in zip(names, arrays)]
         q = tensors[0]
-        stream = self._torch.cuda.current_stream(q.device).cuda_stream if q.is_cuda else None
+        stream = self._stream(q) if q.is_cuda else None
         _ffi.torch_forward_features(_ffi.RUN, engine, stream, *tensors, *options, *features.native(self.check), None)
+
+    def _stream(self, tensor: Any) -> int:
+        """Handle of torch's current stream on the CUDA tensor's device."""
+        if self._raw_stream is None:
+            return self._torch.cuda.current_stream(tensor.device).cuda_stream
+        return self._raw_stream(tensor.get_device())
 
     def draw_rng(self, like: Any) -> Any:
         """Seed and offset from torch's generator of the device, as a tensor on it: no wait for a device, and a CUDA
@@ -234,6 +261,8 @@ class TorchTensors:
 
 Arrays = Union[NumpyArrays, TorchTensors]
 
+_handlers: Dict[Any, Arrays] = {}  # by package
+
 
 def arrays_of(q: Any, **others: Any) -> Arrays:
     """The handler for q's kind. The others must be of the same kind, or None.
@@ -246,7 +275,9 @@ def arrays_of(q: Any, **others: Any) -> Arrays:
         package = sys.modules.get(module)
         cls = getattr(package, attribute, None)  # None as well while the package is still being imported
         if cls is not None and isinstance(q, cls):
-            found = handler(package)
+            found = _handlers.get(package)
+            if found is None:
+                found = _handlers.setdefault(package, handler(package))
             break
     if found is None:
         raise InvalidArgument(f"q: is a {_type_name(q)}, must be a numpy.ndarray or a torch.Tensor", "q")

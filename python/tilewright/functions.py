@@ -334,6 +334,8 @@ def empty_output(arrays: Arrays, q: Any, v: Any, dtype: Optional[str] = None) ->
     rank = len(q.shape)
     if rank not in (3, 4) or len(v.shape) != rank:
         return arrays.empty((0, 0, 0, 0), q, dtype)
+    if dtype is None and v.shape[-1] == q.shape[-1]:
+        return arrays.empty_like(q)
     return arrays.empty((*q.shape[:-1], v.shape[-1]), q, dtype)
 
 
