@@ -194,7 +194,8 @@ std::string kernels::toText(const Schedule &schedule) {
     text += schedule.stages == 1 ? "" : ":s" + std::to_string(schedule.stages);
     text += schedule.bodies == 1 ? "" : ":b" + std::to_string(schedule.bodies);
     text += schedule.persistent == 0 ? "" : ":p" + std::to_string(schedule.persistent);
-    return schedule.turns ? text + ":t" : text;
+    text += schedule.turns ? ":t" : "";
+    return schedule.rowByRow ? text + ":r" : text;
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
@@ -216,7 +217,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   if (!blocks) {
     return std::nullopt;
   }
-  bool wellFormed, turns = false;
+  bool wellFormed, turns = false, rowByRow = false;
   const bool roles = take(text, "g");
   if (roles || take(text, "w")) {
     if (roles) {
@@ -237,6 +238,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
       wellFormed = takeNumber(text, 1, 2, persistent);
     }
     turns = roles && take(text, ":t");
+    rowByRow = roles && take(text, ":r");
   } else {
     wellFormed = takeNumber(text, 1, 16, microRows) && take(text, "x") && takeNumber(text, 1, 8, microVectors);
   }
@@ -252,6 +254,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.groups = static_cast<uint8_t>(groups);
   schedule.persistent = static_cast<uint8_t>(persistent);
   schedule.turns = turns;
+  schedule.rowByRow = rowByRow;
   schedule.bodies = static_cast<uint8_t>(bodies);
   return schedule;
 }

@@ -26,6 +26,7 @@ void tilewright::addGpuScheduleStage(OpPassManager &pm) {
 void tilewright::addNvvmStage(OpPassManager &pm) {
   pm.addPass(createConvertTileToNVVM());
   pm.addNestedPass<LLVM::LLVMFuncOp>(createCSEPass());
+  pm.addNestedPass<LLVM::LLVMFuncOp>(createNvvmOrderRows());
 }
 
 void tilewright::addGpuLlvmStage(OpPassManager &pm) {

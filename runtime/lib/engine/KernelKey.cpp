@@ -36,12 +36,12 @@ constexpr bool keyIsPlain() {
          attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
          dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent,
-         turns, bodies] = schedule;
+         turns, rowByRow, bodies] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
                       varlen, seqUsedK, dropout, probs, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns,
-                      bodies);
+                      rowByRow, bodies);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -424,6 +424,7 @@ void KernelKey::normalize() {
     schedule.groups = 0;
     schedule.persistent = 0;
     schedule.turns = false;
+    schedule.rowByRow = false;
     schedule.bodies = 1;
   }
   // Programs of a varlen batch may have rows past their sequence.
@@ -451,6 +452,7 @@ void KernelKey::normalize() {
       limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
       limits.schedule.persistent = 0;
       limits.schedule.turns = false;
+      limits.schedule.rowByRow = false;
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -539,6 +541,7 @@ size_t KernelKey::hash() const {
                       static_cast<uint64_t>(varlen) << 38 | static_cast<uint64_t>(seqUsedK) << 39 |
                       static_cast<uint64_t>(dropout) << 40 | static_cast<uint64_t>(probs) << 41 |
                       static_cast<uint64_t>(keyPaddingAlign) << 48 |
+                      static_cast<uint64_t>(schedule.rowByRow) << 52 |
                       static_cast<uint64_t>(schedule.persistent) << 53 | static_cast<uint64_t>(schedule.turns) << 55 |
                       static_cast<uint64_t>(schedule.groups) << 56;
   return mix(mix(mix(scalars, rest), blocks), features);

@@ -116,7 +116,8 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   const kernels::Schedule &s = key.schedule;
   if (key.sm != 0) {
     func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages,
-                                                                  s.persistent, s.turns, s.bodies));
+                                                                  s.persistent, s.turns, s.rowByRow,
+                                                                  s.bodies));
     func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, key.isSm90a() ? tile::kSm90aFamily
                                                                                   : tile::kSm80Family, key.sm));
   } else {
@@ -207,6 +208,7 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     static_cast<uint8_t>(gpu.getFamily() == tile::kSm90aFamily ? gpuSchedule.getWarps() / 4 : 0),
                     static_cast<uint8_t>(gpuSchedule.getPersistent()),
                     gpuSchedule.getTurns(),
+                    gpuSchedule.getRowByRow(),
                     static_cast<uint8_t>(gpuSchedule.getBodies())};
     return true;
   }

@@ -79,7 +79,8 @@ Plan planOfPacked(const char *schedule) {
 
 TEST(Sm90a, SchedulesHaveGroups) {
   for (const char *text : {"qk:128x128:g2:s2", "qk:128x176:g2:s2", "qk:192x64:g3:s4", "qk:128x16:g2", "qk:192x256:g3",
-                           "qk:128x128:g2:s2:p2", "qk:192x128:g3:s2:p1:t", "qk:128x128:g2:t"}) {
+                           "qk:128x128:g2:s2:p2", "qk:192x128:g3:s2:p1:t", "qk:128x128:g2:t", "qk:128x128:g2:r",
+                           "qk:192x128:g3:s2:p2:t:r"}) {
     const std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
     ASSERT_TRUE(schedule) << text;
     EXPECT_EQ(toText(*schedule), text);
@@ -89,7 +90,8 @@ TEST(Sm90a, SchedulesHaveGroups) {
   for (const char *text : {"qk:64x128:g1:s2", "qk:256x128:g4:s2", "qk:192x128:g2:s2", "qk:128x272:g2", "qk:128x128:g",
                            "kq:128x128:g2:s2", "qk:128x128:g2:s1", "qk:128x128:g2:s5", "qk:128x128:g2w8",
                            "qk:128x128:w8:g2", "qk:128x120:g2", "qk:128x128:g2:p0", "qk:128x128:g2:p3",
-                           "qk:128x128:g2:t:p2", "qk:128x128:g2:p2:s2", "qk:128x64:w4:p2", "qk:128x64:w4:t"}) {
+                           "qk:128x128:g2:t:p2", "qk:128x128:g2:p2:s2", "qk:128x64:w4:p2", "qk:128x64:w4:t",
+                           "qk:128x64:w4:r", "qk:128x128:g2:r:t"}) {
     EXPECT_FALSE(kernels::parseSchedule(text)) << text;
   }
   EXPECT_EQ(kernels::parseSchedule("qk:128x64:w8")->threads(), 256u);
@@ -150,7 +152,8 @@ TEST(Sm90a, KeysNameTheFamily) {
   EXPECT_TRUE(parseKey(toText(ptx)) == ptx);
   EXPECT_NE(ptx.hash(), key.hash());
 
-  for (const char *schedule : {"qk:128x128:g2:s2:p1", "qk:128x128:g2:s2:p2", "qk:128x128:g2:s2:t"}) {
+  for (const char *schedule : {"qk:128x128:g2:s2:p1", "qk:128x128:g2:s2:p2", "qk:128x128:g2:s2:t",
+                               "qk:128x128:g2:s2:r"}) {
     KernelKey other = key;
     other.schedule = *kernels::parseSchedule(schedule);
     EXPECT_TRUE(parseKey(toText(other)) == other) << schedule;

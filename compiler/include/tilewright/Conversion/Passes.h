@@ -4,6 +4,7 @@
 #ifndef TILEWRIGHT_CONVERSION_PASSES_H
 #define TILEWRIGHT_CONVERSION_PASSES_H
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Pass/Pass.h"
 
 namespace tilewright {

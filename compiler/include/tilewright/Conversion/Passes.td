@@ -78,4 +78,27 @@ def ConvertTileToNVVM : Pass<"convert-tile-to-nvvm", "::mlir::ModuleOp"> {
                            "::mlir::NVVM::NVVMDialect"];
 }
 
+def NvvmOrderRows : Pass<"nvvm-order-rows", "::mlir::LLVM::LLVMFuncOp"> {
+  let summary = "Compute one row's softmax behind the other's";
+  let description = [{
+    In kernels with `tile.row_by_row`, whose schedule asks for it, orders what is computed of a product's accumulator
+    by the thread's two rows: the first row's maximum, then, element by element, its weights and their sum, then the
+    second row's. ptxas keeps close to the order that it is given: so the second row's maximum runs beside the first
+    one's exponentials, where both rows' maxima would come first otherwise. Operations between two that have effects are
+    ordered, each behind those whose results it takes; a branch without effects is moved as a whole.
+
+    Runs after `convert-tile-to-nvvm`, which parts the branches of the rows, and removes the attribute. Changes no
+    result: every value is computed from the same ones.
+
+    Example, `%s0` and `%s1` of the first row, `%s2` and `%s3` of the second:
+    ```mlir
+    %m0 = llvm.intr.maxnum(%s0, %s1)          %m0 = llvm.intr.maxnum(%s0, %s1)
+    %m1 = llvm.intr.maxnum(%s2, %s3)          %d0 = llvm.fsub %s0, %m0
+    %d0 = llvm.fsub %s0, %m0           // to  %d1 = llvm.fsub %s1, %m0
+    %d1 = llvm.fsub %s1, %m0                  %m1 = llvm.intr.maxnum(%s2, %s3)
+    %d2 = llvm.fsub %s2, %m1                  %d2 = llvm.fsub %s2, %m1
+    ```
+  }];
+}
+
 #endif // TILEWRIGHT_CONVERSION_PASSES

@@ -246,49 +246,64 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
   return success();
 }
 
-/// A row's four lanes hold the same rows, so all take the same branch.
+/// A row's four lanes hold the same rows, so all take the same branch. One for all of a thread's rows, or, where the
+/// next row's maximum is to run beside this one's exponentials, one for each.
 LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp op) {
   SmallVector<Value> source(fragmentOf(op.getSource())), references(fragmentOf(op.getReference()));
   int64_t groups = groupsOf(tileTypeOf(op.getSource()).getDimSize(1));
   Value factor = scalars.lookup(op.getFactor());
   Value limit = arith::ConstantOp::create(b, b.getF32FloatAttr(1024.0f));
-  Value small;
-  SmallVector<Value> scaled;
-  for (Value reference : references) {
-    scaled.push_back(arith::MulFOp::create(b, reference, factor));
-    Value size = LLVM::FAbsOp::create(b, b.getF32Type(), scaled.back());
-    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, size, limit);
-    small = small ? Value(arith::AndIOp::create(b, small, below)) : below;
-  }
-  // The rare case only replaces what the fused operation takes: differences, and references of 0.
-  size_t count = source.size();
-  auto asTheyAre = [&] {
-    SmallVector<Value> operands(source);
-    operands.append(scaled);
-    return operands;
-  };
-  auto differences = [&] {
-    SmallVector<Value> operands;
-    for (auto [i, value] : llvm::enumerate(source)) {
-      operands.push_back(arith::SubFOp::create(b, value, references[rowIndex(i, groups)]));
+  SmallVector<Value> elements(source.size());
+  const auto rows = static_cast<int64_t>(references.size()), atOnce = rowByRow ? int64_t{1} : rows;
+  for (int64_t first = 0; first < rows; first += atOnce) {
+    Value small;
+    SmallVector<Value> scaled;
+    for (int64_t row = first; row < first + atOnce; ++row) {
+      scaled.push_back(arith::MulFOp::create(b, references[row], factor));
+      Value size = LLVM::FAbsOp::create(b, b.getF32Type(), scaled.back());
+      Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, size, limit);
+      small = small ? Value(arith::AndIOp::create(b, small, below)) : below;
     }
-    Value zero = arith::ConstantOp::create(b, b.getF32FloatAttr(0.0f));
-    operands.append(scaled.size(), zero);
-    return operands;
-  };
-  SmallVector<Value> operands;
-  if (roles) { // the rarer side first: see choose
-    Value large = arith::XOrIOp::create(b, small, arith::ConstantOp::create(b, b.getBoolAttr(true)));
-    operands = choose(large, b.getF32Type(), count + scaled.size(), differences, asTheyAre);
-  } else {
-    operands = choose(small, b.getF32Type(), count + scaled.size(), asTheyAre, differences);
-  }
-  SmallVector<Value> negated, elements;
-  for (size_t row = 0; row < scaled.size(); ++row) {
-    negated.push_back(arith::NegFOp::create(b, operands[count + row]));
-  }
-  for (size_t i = 0; i < count; ++i) {
-    elements.push_back(LLVM::FMAOp::create(b, operands[i], factor, negated[rowIndex(i, groups)]));
+    SmallVector<size_t> places; // of these rows' elements
+    for (size_t i = 0; i < source.size(); ++i) {
+      const int64_t row = rowIndex(i, groups);
+      if (first <= row && row < first + atOnce) {
+        places.push_back(i);
+      }
+    }
+    // The rare case only replaces what the fused operation takes: differences, and references of 0.
+    auto asTheyAre = [&] {
+      SmallVector<Value> operands;
+      for (size_t i : places) {
+        operands.push_back(source[i]);
+      }
+      operands.append(scaled);
+      return operands;
+    };
+    auto differences = [&] {
+      SmallVector<Value> operands;
+      for (size_t i : places) {
+        operands.push_back(arith::SubFOp::create(b, source[i], references[rowIndex(i, groups)]));
+      }
+      Value zero = arith::ConstantOp::create(b, b.getF32FloatAttr(0.0f));
+      operands.append(scaled.size(), zero);
+      return operands;
+    };
+    const size_t count = places.size() + scaled.size();
+    SmallVector<Value> operands;
+    if (roles) { // the rarer side first: see choose
+      Value large = arith::XOrIOp::create(b, small, arith::ConstantOp::create(b, b.getBoolAttr(true)));
+      operands = choose(large, b.getF32Type(), count, differences, asTheyAre);
+    } else {
+      operands = choose(small, b.getF32Type(), count, asTheyAre, differences);
+    }
+    SmallVector<Value> negated;
+    for (size_t i = places.size(); i < count; ++i) {
+      negated.push_back(arith::NegFOp::create(b, operands[i]));
+    }
+    for (auto [number, i] : llvm::enumerate(places)) {
+      elements[i] = LLVM::FMAOp::create(b, operands[number], factor, negated[rowIndex(i, groups) - first]);
+    }
   }
   fragments[op.getResult()] = Fragment{std::move(elements), false};
   return success();

@@ -70,7 +70,7 @@ class FunctionLowering {
 public:
   FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
       : func(func), warps(schedule.getWarps()), roles(target.getFamily() == tile::kSm90aFamily),
-        b(func.getLoc(), func.getContext()) {}
+        rowByRow(schedule.getRowByRow()), b(func.getLoc(), func.getContext()) {}
 
   mlir::LogicalResult run();
 
@@ -204,6 +204,7 @@ private:
   mlir::func::FuncOp func;
   int64_t warps; ///< that share tiles: with roles, the consumers
   bool roles;    ///< of the sm_90a family
+  bool rowByRow; ///< a thread computes one row's softmax after the other's
   bool consuming = false; ///< in the consumers' region
   mlir::ImplicitLocOpBuilder b;
   mlir::Value thread, warp, lane, laneRow, laneCol; ///< i32; laneRow = lane / 4, laneCol = 2 (lane % 4)

@@ -86,6 +86,9 @@ LogicalResult FunctionLowering::run() {
   if (roles) {
     kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1)); // without it setmaxnreg has no effect
   }
+  if (rowByRow) {
+    kernel->setAttr(tile::kRowByRowAttr, b.getUnitAttr());
+  }
   const unsigned firstMap = func.getNumArguments();
   for (size_t i = 0; i < mapped.size(); ++i) {
     auto index = firstMap + static_cast<unsigned>(i);

@@ -480,25 +480,29 @@ void FunctionLowering::startProduct(Value a, Value right, Value accumulator, boo
   auto along = [](const SharedBuffer &matrix, int64_t k) {
     return k / kTmaBoxColumns * matrix.boxBytes + k % kTmaBoxColumns * 2;
   };
-  Value leftStart;
+  Value leftStart, laterStart;
   const bool leftShared = isa<tile::SharedType>(a.getType());
   int64_t depth = transB ? gpuSharedColumns(buffer.cols) : buffer.rows;
+  // Columns whose places are computed ahead of a loop: uniform registers have room for no more, and with three groups
+  // a thread has fewer registers of its own to help out.
+  const int64_t columnsAhead = warps <= 8 ? 128 : depth <= 64 ? 64 : 0;
   if (leftShared) {
     // 64 rows a warpgroup.
     Value group = arith::ShRUIOp::create(b, warp, i32(2));
     Value byte = arith::MulIOp::create(b, group, i32(64 * kBoxBytes));
-    if (buffer.hiddenZero) {
-      // Else the assembler computes the places of all slices of a ahead of the loop, 64 bits each, and spills them.
-      byte = arith::AddIOp::create(b, byte, buffer.hiddenZero);
+    const SharedBuffer &left = sharedBuffers.find(a)->second;
+    leftStart = laterStart = matrixDescriptor(left, byte, 16);
+    if (depth > columnsAhead && buffer.hiddenZero) {
+      // Else the assembler computes all of them ahead, 64 bits each, and spills them.
+      laterStart = matrixDescriptor(left, arith::AddIOp::create(b, byte, buffer.hiddenZero), 16);
     }
-    leftStart = matrixDescriptor(sharedBuffers.find(a)->second, byte, 16);
   } else {
     registers.assign(fragmentOf(a).begin(), fragmentOf(a).end());
   }
   for (int64_t k = 0; k < depth; k += 16) {
     SmallVector<Value> left;
     if (leftShared) {
-      left.push_back(advance(leftStart, along(sharedBuffers.find(a)->second, k)));
+      left.push_back(advance(k < columnsAhead ? leftStart : laterStart, along(sharedBuffers.find(a)->second, k)));
     } else {
       left.append(registers.begin() + k / 4, registers.begin() + k / 4 + 4);
     }

@@ -33,6 +33,7 @@ inline constexpr llvm::StringLiteral kKernelAttr = "tile.kernel";        ///< un
 inline constexpr llvm::StringLiteral kScheduleAttr = "tile.schedule";    ///< ScheduleAttr or GpuScheduleAttr
 inline constexpr llvm::StringLiteral kTargetAttr = "tile.target";        ///< CpuTargetAttr or GpuTargetAttr
 inline constexpr llvm::StringLiteral kScratchAttr = "tile.scratch_bytes"; ///< i64: scratch a running program needs
+inline constexpr llvm::StringLiteral kRowByRowAttr = "tile.row_by_row";  ///< unit: of a kernel for nvvm-order-rows
 inline constexpr llvm::StringLiteral kSharedAttr = "tile.shared_bytes";   ///< i64: dynamic shared memory of a block
 
 /// Instruction families of a GpuTargetAttr.
