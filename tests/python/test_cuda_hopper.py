@@ -102,7 +102,8 @@ def test_blocks_run_several_programs(d, mask):
 
 
 @pytest.mark.parametrize(
-    "schedule", ["qk:128x64:g2:s2:p1", "qk:128x32:g2:s4:p2:t", "qk:192x64:g3:s3:p1", "qk:128x48:g2:t", "qk:128x80:g2:s2:r"]
+    "schedule",
+    ["qk:128x64:g2:s2:p1", "qk:128x32:g2:s4:p2:t", "qk:192x64:g3:s3:p1", "qk:128x48:g2:t", "qk:128x80:g2:s2:r"],
 )
 def test_persistent_blocks_turns_and_rows(schedule):
     engine = Engine(schedule=schedule)

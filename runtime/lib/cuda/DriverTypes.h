@@ -72,6 +72,8 @@ inline constexpr int kTensorMapFillZero = 0;         // CU_TENSOR_MAP_FLOAT_OOB_
 
 inline constexpr unsigned kEventDefault = 0;         // CU_EVENT_DEFAULT: with a time
 
+inline const Stream kStreamPerThread = reinterpret_cast<Stream>(uintptr_t{2}); // CU_STREAM_PER_THREAD
+
 inline constexpr int kCaptureNone = 0;               // CU_STREAM_CAPTURE_STATUS_NONE
 
 /// Dynamic shared memory of a block that needs no attribute.

@@ -55,7 +55,7 @@ DevicePointer makeMemory(const DeviceInfo &device, Stream stream, Counters &coun
 
 DevicePointer cuda::streamCounter(const DeviceInfo &device, Stream stream) {
   const DriverApi &api = driver();
-  if (api.streamGetId == nullptr || isCapturing(device, stream)) {
+  if (api.streamGetId == nullptr || stream == kStreamPerThread || isCapturing(device, stream)) {
     return 0;
   }
   uint64_t id = 0;

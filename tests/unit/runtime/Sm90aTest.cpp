@@ -432,6 +432,15 @@ TEST(Sm90a, StreamsBeyondTheLastCounterBringTheirOwn) {
   EXPECT_EQ(distinct.count(calls.on(16)), 1u);
 }
 
+TEST(Sm90a, ThreadsDefaultStreamsShareNoCounter) {
+  PersistentCalls calls;
+  calls.on(2); // CU_STREAM_PER_THREAD
+  calls.on(2);
+  EXPECT_EQ(calls.driver.count("StreamGetId"), 0);
+  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 2);
+  EXPECT_EQ(calls.driver.liveAllocations, 0u);
+}
+
 TEST(Sm90a, OldDriversHaveNoStreamIds) {
   PersistentCalls calls;
   calls.driver.hideStreamIds();

@@ -119,8 +119,9 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
     `stages` buffers each. With 2 `bodies`, which takes more than one stage, a program's step for key blocks that a mask
     cuts is code of its own; with 1 all blocks share one, which asks. In the family `sm_90a` these are the consumers'
     warps, four for each 64 rows, and four more produce; with `persistent` a block runs one program after the other, and
-    has so many buffers for queries; with `turns` their warpgroups take turns to start products; with `row_by_row` a thread
-    computes the softmax of its first row, then that of its second. On a function it is the attribute `tile.schedule`.
+    has so many buffers for queries; with `turns` their warpgroups take turns to start products; with `row_by_row` a
+    thread computes the softmax of its first row, then that of its second. On a function it is the attribute
+    `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2 bodies 2>`,
     `#tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>`,
