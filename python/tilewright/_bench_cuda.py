@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from . import inspect
 from ._bench_cases import TorchCase, make_torch_case
-from ._bench_common import STEP, ResultDiffers, progress
+from ._bench_common import STEP, ResultDiffers, head_dims, progress
 from ._bench_peers import DEFAULT_PEERS, PEERS, Prepared, Refused, missing_packages, prepare
 from .engine import Engine
 from .functions import flash_attn_func
@@ -139,7 +139,7 @@ def _forward(
                 for seqlen in options.seqlen:
                     batch, heads = shape_of(options, name, seqlen, head_dim)
                     row = {"case": name, "dtype": dtype, "batch": batch, "heads": heads, "seqlen": seqlen,
-                           "head_dim": head_dim}  # fmt: skip
+                           "head_dim": head_dim, "head_dim_v": options.head_dim_v or head_dim}  # fmt: skip
                     problem = Problem.make(options, row, torch)
                     yield {**row, **time_problem(problem, options, engine, peers, refused)}
                     del problem
@@ -151,17 +151,20 @@ class Problem(NamedTuple):
 
     name: str
     case: TorchCase
-    inputs: Tuple[Any, Any, Any]  #: (batch, seqlen, heads, head_dim)
+    inputs: Tuple[Any, Any, Any]  #: (batch, seqlen, heads, head_dim), v with head_dim_v
 
     @classmethod
     def make(cls, options: argparse.Namespace, row: Dict[str, Any], torch: Any, device: Any = "cuda") -> "Problem":
-        sizes = (("b", "batch"), ("h", "heads"), ("s", "seqlen"), ("d", "head_dim"))
+        sizes = (("b", "batch"), ("h", "heads"), ("s", "seqlen"))
         name = ", ".join([row["case"], row["dtype"], *(f"{letter} {row[size]}" for letter, size in sizes)])
+        name += f", d {head_dims(row)}"
         random = torch.Generator(device).manual_seed(options.seed)
-        shape = (row["batch"], row["seqlen"], row["heads"], row["head_dim"])
+        shape = (row["batch"], row["seqlen"], row["heads"])
         inputs = tuple(
-            torch.randn(shape, generator=random, device=device, dtype=torch.float32).to(getattr(torch, row["dtype"]))
-            for _ in "qkv"
+            torch.randn((*shape, row[dims]), generator=random, device=device, dtype=torch.float32).to(
+                getattr(torch, row["dtype"])
+            )
+            for dims in ("head_dim", "head_dim", "head_dim_v")
         )
         case = make_torch_case(
             row["case"], row["batch"], row["seqlen"], options.pairs, options.break_share, torch.device(device)
@@ -176,7 +179,7 @@ def time_problem(
     case, inputs = problem.case, problem.inputs
     exact = exact_rows(problem)
     ours = Prepared(lambda: flash_attn_func(*inputs, **case.arguments, engine=engine), contextlib.nullcontext, {})
-    poisoned = inputs[0].new_full(inputs[0].shape, float("nan"))
+    poisoned = inputs[0].new_full((*inputs[0].shape[:3], inputs[2].shape[3]), float("nan"))
     flash_attn_func(*inputs, **case.arguments, out=poisoned, engine=engine)
     if not bool(poisoned.isfinite().all()):
         raise ResultDiffers(f"Tilewright's result is not finite, or not all was written: {problem.name}")
@@ -193,7 +196,7 @@ def time_problem(
             refused.add(PEERS[name], problem.name, str(error))
 
     times = in_turns(functions, options.repeats)
-    flops = 4.0 * inputs[0].shape[3] * inputs[0].shape[2] * case.pairs
+    flops = 2.0 * (inputs[0].shape[3] + inputs[2].shape[3]) * inputs[0].shape[2] * case.pairs
     row: Dict[str, Any] = {"visible_pairs": case.pairs, "repeats": options.repeats}
     for name, milliseconds in times.items():
         median = statistics.median(milliseconds)
@@ -214,7 +217,7 @@ def checked_rows(seqlen: int) -> List[slice]:
 
 
 def exact_rows(problem: Problem) -> List[Any]:
-    """The first and the last rows in float64, from the definition: each (batch, heads, rows, head_dim)."""
+    """The first and the last rows in float64, from the definition: each (batch, heads, rows, head_dim_v)."""
     q, k, v = (x.transpose(1, 2) for x in problem.inputs)
     keys, values = k.double(), v.double()
     found = []

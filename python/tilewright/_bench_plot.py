@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Tuple
 
+from ._bench_common import head_dims
 from ._bench_peers import PEERS
 
 OURS = "#3b78b5"
@@ -26,11 +27,11 @@ def problem_with(path: str) -> str:
     return "" if ending in known else f"--plot is {path!r}; expected a name that ends in one of {', '.join(known)}"
 
 
-def panels(report: Dict[str, Any]) -> Dict[Tuple[str, int, str], Dict[str, List[Tuple[int, float]]]]:
-    """(dtype, head_dim, case) to: name of a function to its (seqlen, TFLOP/s), by seqlen."""
-    found: Dict[Tuple[str, int, str], Dict[str, List[Tuple[int, float]]]] = {}
+def panels(report: Dict[str, Any]) -> Dict[Tuple[str, str, str], Dict[str, List[Tuple[int, float]]]]:
+    """(dtype, head dims, case) to: name of a function to its (seqlen, TFLOP/s), by seqlen."""
+    found: Dict[Tuple[str, str, str], Dict[str, List[Tuple[int, float]]]] = {}
     for row in report["forward"]:
-        panel = found.setdefault((row["dtype"], row["head_dim"], row["case"]), {})
+        panel = found.setdefault((row["dtype"], head_dims(row), row["case"]), {})
         for name, label in (("tilewright", "Tilewright"), ("torch", "PyTorch SDPA"), *PEERS.items()):
             if row.get(name) is not None:
                 rate = row[name]["tflops"] if "tflops" in row[name] else row[name]["gflops"] / 1e3
@@ -48,14 +49,14 @@ def draw(report: Dict[str, Any], path: str) -> None:
     found = panels(report)
     # A column for each mask, a row for each head dim (and type).
     columns = list(dict.fromkeys(case for _, _, case in found))
-    rows = list(dict.fromkeys((dtype, head_dim) for dtype, head_dim, _ in found))
+    rows = list(dict.fromkeys((dtype, dims) for dtype, dims, _ in found))
     figure = Figure(figsize=(3.4 * len(columns) + 0.6, 2.7 * len(rows) + 1.0), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     names = list(dict.fromkeys(name for lines in found.values() for name in lines))
     colours = {name: OURS if name == "Tilewright" else OTHERS[(n - 1) % len(OTHERS)] for n, name in enumerate(names)}
     handles: Dict[str, Any] = {}
-    for (dtype, head_dim, case), lines in found.items():
-        axes = grid[rows.index((dtype, head_dim))][columns.index(case)]
+    for (dtype, dims, case), lines in found.items():
+        axes = grid[rows.index((dtype, dims))][columns.index(case)]
         for name, points in lines.items():
             width = 2.2 if name == "Tilewright" else 1.4
             (line,) = axes.plot(*zip(*points), marker="o", markersize=4, color=colours[name], linewidth=width)
@@ -65,7 +66,7 @@ def draw(report: Dict[str, Any], path: str) -> None:
         axes.set_xticks(lengths, [f"{n // 1024}k" if n % 1024 == 0 else str(n) for n in lengths])
         axes.minorticks_off()
         axes.set_ylim(bottom=0)
-        axes.set_title(f"d {head_dim}, {case}" + (f", {dtype}" if len({t for t, _ in rows}) > 1 else ""), fontsize=10)
+        axes.set_title(f"d {dims}, {case}" + (f", {dtype}" if len({t for t, _ in rows}) > 1 else ""), fontsize=10)
         axes.grid(alpha=0.3)
     for row in grid:
         row[0].set_ylabel("TFLOP/s")

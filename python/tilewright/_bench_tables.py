@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
+from ._bench_common import head_dims
+
 _LEFT = ("case", "dtype", "schedule")  # columns of words
 
 
@@ -52,7 +54,7 @@ def _cuda_rows(report: Dict[str, Any]) -> List[List[str]]:
     header = ["case", "dtype", "b", "h", "s", "d", *peers.values(), "Tilewright", "ms", *(["ratio"] if peers else [])]
     table = [header + (["by causal"] if causal else []) + ["schedule"]]
     for row in rows:
-        cells = [row["case"], row["dtype"], *(str(row[name]) for name in ("batch", "heads", "seqlen", "head_dim"))]
+        cells = [row["case"], row["dtype"], *(str(row[name]) for name in ("batch", "heads", "seqlen")), head_dims(row)]
         cells += [f"{row[name]['tflops']:.0f}" if name in row else "" for name in peers]
         cells += [f"{row['tilewright']['tflops']:.0f}", f"{row['tilewright']['ms']:.3f}"]
         if peers:

@@ -50,6 +50,7 @@ DEFAULTS: Dict[str, Dict[str, Any]] = {
         "dtype": "bfloat16",
         "batch": None,
         "heads": None,
+        "head_dim_v": None,
         "seqlen": "512,1024,2048,4096,8192,16384",
         "repeats": 20,
         "break_share": 0.5,
@@ -105,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         "pass beside the backends of PyTorch's attention, FlexAttention, and FlashAttention. Tables go to standard "
         "output, progress to standard error. Kernels are compiled into memory: no cache folder is read or written.",
         epilog="Every time is a median after untimed calls; on CUDA devices of events, calls queued without waiting in "
-        "between. GFLOP/s and TFLOP/s count 4 * head_dim operations for each visible (query, key) pair, for the others "
-        "as well. 'ratio' is PyTorch's time, or that of the best peer, by Tilewright's: above 1, Tilewright is faster. "
+        "between. GFLOP/s and TFLOP/s count 2 * (head_dim + head_dim_v) operations for each visible (query, key) "
+        "pair, for the others as well. 'ratio' is PyTorch's time, or that of the best peer, by Tilewright's: above 1, Tilewright is faster. "
         "On the CPU PyTorch gets contiguous (batch, heads, seqlen, head_dim) tensors, is_causal for the causal case, a "
         "bool mask for the GLM cases. On CUDA devices its backends get transposed views of Tilewright's tensors, and a "
         "bool mask where they take one; FlexAttention gets contiguous ones of its layout and a block mask made "
@@ -146,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", type=_choices(tuple(PEERS)), metavar="LIST", help=_listed("what to compare with", tuple(PEERS))
         + "; the first four are backends of PyTorch's attention, the last two packages",
         cuda=",".join(DEFAULT_PEERS) + ", of the packages those that are installed")  # fmt: skip
+    add("--head-dim-v", type=bounded(1, 256), metavar="N", help="dimensions of a head of the values, 1 to 256",
+        cuda="that of --head-dim")  # fmt: skip
     add("--flex-mode", choices=FLEX_MODES, help="how torch.compile compiles FlexAttention")
     add("--break-share", type=_share, metavar="X", help="where the break point of glm_break is, of the sequence")
     add("--cuda-target", metavar="SM", help="what Tilewright's kernels are made for, such as sm_90, which leaves those "

@@ -55,8 +55,9 @@ def options(**changes):
     return SimpleNamespace(**{**values, **changes})
 
 
-def problem(case="causal", seqlen=40, dtype="float16", head_dim=16):
-    row = {"case": case, "dtype": dtype, "batch": 2, "heads": 3, "seqlen": seqlen, "head_dim": head_dim}
+def problem(case="causal", seqlen=40, dtype="float16", head_dim=16, head_dim_v=16):
+    row = {"case": case, "dtype": dtype, "batch": 2, "heads": 3, "seqlen": seqlen, "head_dim": head_dim,
+           "head_dim_v": head_dim_v}  # fmt: skip
     return _bench_cuda.Problem.make(options(), row, torch, "cpu")
 
 
@@ -155,6 +156,16 @@ def test_a_row_of_every_case(case, on_the_clock, monkeypatch, capsys):
     assert f"{case}, float16, b 2, h 3, s 40, d 16: " in capsys.readouterr().err
 
 
+def test_values_with_a_head_dim_of_their_own(on_the_clock, capsys):
+    values = problem(head_dim=24, head_dim_v=8)
+    assert [x.shape[3] for x in values.inputs] == [24, 24, 8]
+    row = _bench_cuda.time_problem(values, options(), Engine(cache_dir=""), ["math"], _bench_cuda.Refusals())
+    for name in ("tilewright", "math"):
+        assert row[name]["tflops"] == pytest.approx(2 * (24 + 8) * 3 * row["visible_pairs"] / row[name]["ms"] / 1e9)
+    assert " headDim=24 headDimV=8 " in row["key"]
+    assert "causal, float16, b 2, h 3, s 40, d 24, 8: " in capsys.readouterr().err
+
+
 def test_a_reason_is_printed_once(capsys):
     refused = _bench_cuda.Refusals()
     for seqlen in (1, 2, 3):
@@ -220,7 +231,8 @@ def report():
         for case in ("causal", "glm_packed"):
             for seqlen in (1024, 2048):
                 row = {"case": case, "dtype": "bfloat16", "batch": 4, "heads": 16, "seqlen": seqlen,
-                       "head_dim": head_dim, "visible_pairs": 1, "repeats": 2, "best_peer": "flex", "ratio": 1.25}  # fmt: skip
+                       "head_dim": head_dim, "head_dim_v": 64, "visible_pairs": 1, "repeats": 2, "best_peer": "flex",
+                       "ratio": 1.25}  # fmt: skip
                 row["key"] = f"forward target=sm_90a:sm_90 headDim={head_dim} schedule=qk:128x128:g2:s2 build=0"
                 row["tilewright"] = {"ms": 0.4, "ms_min": 0.3, "ms_max": 0.5, "tflops": 500.0, "max_error": 0.0}
                 row["flex"] = {"ms": 0.5, "ms_min": 0.5, "ms_max": 0.5, "tflops": 400.0, "max_error": 0.0}
@@ -244,6 +256,7 @@ def test_tables_of_made_up_results():
                         "sm_90a qk:128x128:g2:s2 |")  # fmt: skip
     assert table[4] == ("| glm_packed | bfloat16 | 4 | 16 | 1024 | 64 |  | 400 | 500 | 0.400 | 1.25 | 0.80 | "
                         "sm_90a qk:128x128:g2:s2 |")  # fmt: skip
+    assert table[6].startswith("| causal | bfloat16 | 4 | 16 | 1024 | 128, 64 | 390 | 400 | ")
     assert len(table) == 2 + 8 and "- gpu: Made-up GPU" in text
     assert text[-1] == "- SDPA cuDNN, glm_packed, s 1024 and 1 more: no"
     terminal = _bench_tables.text_report(report(), markdown=False)
@@ -262,8 +275,8 @@ def test_plot_of_made_up_results(tmp_path):
     assert "there is no folder" in _bench_plot.problem_with(str(tmp_path / "absent" / "plot.png"))
     assert "ends in one of" in _bench_plot.problem_with(str(tmp_path / "plot.txt"))
     panels = _bench_plot.panels(report())
-    assert list(panels) == [("bfloat16", d, case) for d in (64, 128) for case in ("causal", "glm_packed")]
-    assert panels["bfloat16", 64, "glm_packed"] == {"Tilewright": [(1024, 500.0), (2048, 500.0)],
+    assert list(panels) == [("bfloat16", d, case) for d in ("64", "128, 64") for case in ("causal", "glm_packed")]
+    assert panels["bfloat16", "64", "glm_packed"] == {"Tilewright": [(1024, 500.0), (2048, 500.0)],
                                                     "FlexAttention": [(1024, 400.0), (2048, 400.0)]}  # fmt: skip
     _bench_plot.draw(report(), str(file))
     assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 10000
@@ -273,7 +286,7 @@ def test_plots_of_the_cpu_have_the_same_unit():
     row = {"case": "dense", "dtype": "float32", "head_dim": 8, "seqlen": 48}
     cells = {"tilewright": {"gflops": 50.0}, "torch": {"gflops": 25.0}}
     panels = _bench_plot.panels({"forward": [{**row, **cells}]})
-    assert panels == {("float32", 8, "dense"): {"Tilewright": [(48, 0.05)], "PyTorch SDPA": [(48, 0.025)]}}
+    assert panels == {("float32", "8", "dense"): {"Tilewright": [(48, 0.05)], "PyTorch SDPA": [(48, 0.025)]}}
 
 
 def test_without_a_gpu_it_says_why(capsys):
@@ -294,6 +307,8 @@ def test_without_a_gpu_it_says_why(capsys):
         (["--device", "cuda", "--no-torch"], "argument --no-torch: is not for --device cuda"),
         (["--device", "cuda", "--sections", "call"], "argument --sections: is not for --device cuda"),
         (["--device", "cuda", "--dtype", "bfloat16,float32"], "has 'float32'; with --device cuda expected some of float16,"),
+        (["--head-dim-v", "64"], "argument --head-dim-v: is not for --device cpu"),
+        (["--device", "cuda", "--head-dim-v", "257"], "argument --head-dim-v: is 257; expected "),
         (["--peers", "flex"], "argument --peers: is not for --device cpu"),
         (["--break-share", "0.5"], "argument --break-share: is not for --device cpu"),
         (["--device", "cuda", "--break-share", "1.5"], "is '1.5'; expected a number from 0 to 1"),
