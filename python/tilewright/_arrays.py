@@ -162,6 +162,7 @@ class TorchTensors:
         """``tensor``, or the same memory without its gradient's history. Raises for what is no plain memory."""
         torch = self._torch
         cls = type(tensor)
+        # Nearly every tensor, with the cheapest questions. What follows asks again, of the others, to say what is wrong.
         if (
             cls is torch.Tensor
             and tensor.dtype in self._usual_types

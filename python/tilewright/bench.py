@@ -107,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         "output, progress to standard error. Kernels are compiled into memory: no cache folder is read or written.",
         epilog="Every time is a median after untimed calls; on CUDA devices of events, calls queued without waiting in "
         "between. GFLOP/s and TFLOP/s count 2 * (head_dim + head_dim_v) operations for each visible (query, key) "
-        "pair, for the others as well. 'ratio' is PyTorch's time, or that of the best peer, by Tilewright's: above 1, Tilewright is faster. "
+        "pair, for the others as well. 'ratio' is PyTorch's time, or that of the best peer, by Tilewright's: above 1, "
+        "Tilewright is faster. "
         "On the CPU PyTorch gets contiguous (batch, heads, seqlen, head_dim) tensors, is_causal for the causal case, a "
         "bool mask for the GLM cases. On CUDA devices its backends get transposed views of Tilewright's tensors, and a "
         "bool mask where they take one; FlexAttention gets contiguous ones of its layout and a block mask made "

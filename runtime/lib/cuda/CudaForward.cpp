@@ -137,7 +137,7 @@ void Engine::forwardCuda(const AttentionProblem &problem, const ForwardPointers 
   const bool ownCounter = counts && counter == 0;
   cuda::Workspace workspace(device, stream, plan.workspaceBytes + (ownCounter ? kWorkspaceAlign : 0));
   if (ownCounter) {
-    counter = workspace.zeroWord(plan.workspaceBytes);
+    counter = workspace.zero(plan.workspaceBytes, 1);
   }
   bindPlan(plan, problem, pointers, workspace.data());
   for (size_t i = 0; i < plan.stepCount; ++i) {

@@ -163,8 +163,8 @@ Workspace::Workspace(const DeviceInfo &device, Stream stream, size_t bytes) : de
   check(driver().memAlloc(&memory_, bytes), "cuMemAlloc", device.ordinal, stream, what);
 }
 
-DevicePointer Workspace::zeroWord(size_t at) const {
-  check(driver().memsetD32Async(memory_ + at, 0, 1, stream_), "cuMemsetD32Async", device_.ordinal, stream_);
+DevicePointer Workspace::zero(size_t at, size_t words) const {
+  check(driver().memsetD32Async(memory_ + at, 0, words, stream_), "cuMemsetD32Async", device_.ordinal, stream_);
   return memory_ + at;
 }
 

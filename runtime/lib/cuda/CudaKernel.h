@@ -68,9 +68,8 @@ public:
   Workspace &operator=(const Workspace &) = delete;
 
   void *data() const { return reinterpret_cast<void *>(memory_); }
-  DevicePointer address() const { return memory_; }
-  /// Fills 4 bytes at `at` with 0, in the stream's order; the address. Throws CudaError.
-  DevicePointer zeroWord(size_t at) const;
+  /// Fills `words` times 4 bytes from `at` on with 0, in the stream's order; their address. Throws CudaError.
+  DevicePointer zero(size_t at, size_t words) const;
   /// The memory, which is not given back.
   DevicePointer keep() { return std::exchange(memory_, 0); }
   /// After the last launch that uses it. Throws CudaError.

@@ -89,12 +89,12 @@ std::unique_ptr<DriverApi> load() {
   loader.find("cuMemsetD32Async", api->memsetD32Async);
   loader.find("cuStreamSynchronize", api->streamSynchronize);
   loader.find("cuStreamIsCapturing", api->streamIsCapturing);
+  loader.find("cuStreamGetId", api->streamGetId);
   loader.find("cuEventCreate", api->eventCreate);
   loader.find("cuEventDestroy", api->eventDestroy);
   loader.find("cuEventRecord", api->eventRecord);
   loader.find("cuEventSynchronize", api->eventSynchronize);
   loader.find("cuEventElapsedTime", api->eventElapsedTime);
-  loader.findOptional("cuStreamGetId", api->streamGetId);
   loader.findOptional("cuTensorMapEncodeTiled", api->tensorMapEncodeTiled);
   return api;
 }

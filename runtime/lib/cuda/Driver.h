@@ -45,7 +45,6 @@ struct DriverApi {
   Result (*memsetD32Async)(DevicePointer memory, unsigned value, size_t count, Stream stream);
   Result (*streamSynchronize)(Stream stream);
   Result (*streamIsCapturing)(Stream stream, int *status);
-  /// Null before CUDA 12.0.
   Result (*streamGetId)(Stream stream, uint64_t *id);
   Result (*eventCreate)(Event *event, unsigned flags);
   Result (*eventDestroy)(Event event);

@@ -5,7 +5,6 @@
 #include <array>
 #include <atomic>
 #include <optional>
-#include <string>
 
 using namespace tilewright::runtime;
 using namespace tilewright::runtime::cuda;
@@ -41,11 +40,10 @@ std::optional<size_t> indexOf(Counters &counters, uint64_t streamId) {
 /// Set to 0 before any stream can see its address.
 DevicePointer makeMemory(const DeviceInfo &device, Stream stream, Counters &counters) {
   Workspace fresh(device, stream, kMaxCountedStreams * kCounterBytes);
-  check(driver().memsetD32Async(fresh.address(), 0, kMaxCountedStreams * kCounterBytes / 4, stream),
-        "cuMemsetD32Async", device.ordinal, stream);
+  const DevicePointer counts = fresh.zero(0, kMaxCountedStreams * kCounterBytes / 4);
   check(driver().streamSynchronize(stream), "cuStreamSynchronize", device.ordinal, stream);
   DevicePointer expected = 0;
-  if (counters.memory.compare_exchange_strong(expected, fresh.address(), std::memory_order_acq_rel)) {
+  if (counters.memory.compare_exchange_strong(expected, counts, std::memory_order_acq_rel)) {
     return fresh.keep();
   }
   return expected; // another thread was first
@@ -55,7 +53,7 @@ DevicePointer makeMemory(const DeviceInfo &device, Stream stream, Counters &coun
 
 DevicePointer cuda::streamCounter(const DeviceInfo &device, Stream stream) {
   const DriverApi &api = driver();
-  if (api.streamGetId == nullptr || stream == kStreamPerThread || isCapturing(device, stream)) {
+  if (stream == kStreamPerThread || isCapturing(device, stream)) {
     return 0;
   }
   uint64_t id = 0;

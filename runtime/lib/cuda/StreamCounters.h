@@ -15,9 +15,9 @@ inline constexpr size_t kMaxCountedStreams = 512;
 /// stream run one after the other, so they share it; streams are told apart by the driver's ids, which are never used
 /// again, because the handle of a destroyed stream may be, while its kernels still run.
 ///
-/// 0 if the launch must bring memory of its own: the stream is being captured, and a graph may run beside itself; the
-/// driver has no ids (before CUDA 12.0); kMaxCountedStreams others were first; or it is the handle that stands for each
-/// thread's own default stream, of which no documentation says whether it has one id or one a thread.
+/// 0 if the launch must bring memory of its own: the stream is being captured, and a graph may run beside itself;
+/// kMaxCountedStreams others were first; or it is the handle that stands for each thread's own default stream, of which
+/// no documentation says whether it has one id or one a thread.
 ///
 /// The device's context is current. Throws CudaError. The first call for a device waits for the stream. Takes no lock.
 DevicePointer streamCounter(const DeviceInfo &device, Stream stream);

@@ -242,12 +242,6 @@ const DriverApi kTableWithMaps = [] {
   return table;
 }();
 
-const DriverApi kTableWithoutIds = [] {
-  DriverApi table = kTableWithMaps;
-  table.streamGetId = nullptr;
-  return table;
-}();
-
 } // namespace
 
 FakeDriver::FakeDriver(std::vector<FakeDevice> models, bool tensorMaps) : devices(std::move(models)) {
@@ -263,8 +257,6 @@ FakeDriver::~FakeDriver() {
 int FakeDriver::count(const std::string &function) const {
   return static_cast<int>(std::count(calls.begin(), calls.end(), function));
 }
-
-void FakeDriver::hideStreamIds() { setDriverForTesting(&kTableWithoutIds); }
 
 MemoryPool FakeDriver::poolOf(int device) {
   return reinterpret_cast<MemoryPool>(static_cast<uintptr_t>(0x2000 + device));

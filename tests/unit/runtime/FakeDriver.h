@@ -52,8 +52,6 @@ public:
   /// The next call of the function (the driver's name without "cu") returns `code`.
   void failNext(const std::string &function, runtime::cuda::Result code) { failures[function] = code; }
   int count(const std::string &function) const;
-  /// From now on the driver is one before CUDA 12.0's cuStreamGetId.
-  void hideStreamIds();
   static runtime::cuda::Context contextOf(int device);
   static runtime::cuda::MemoryPool poolOf(int device);
 

@@ -441,15 +441,6 @@ TEST(Sm90a, ThreadsDefaultStreamsShareNoCounter) {
   EXPECT_EQ(calls.driver.liveAllocations, 0u);
 }
 
-TEST(Sm90a, OldDriversHaveNoStreamIds) {
-  PersistentCalls calls;
-  calls.driver.hideStreamIds();
-  calls.on(0);
-  calls.on(0);
-  EXPECT_EQ(calls.driver.count("MemAllocFromPoolAsync"), 2);
-  EXPECT_EQ(calls.driver.liveAllocations, 0u);
-}
-
 TEST(Sm90a, CountersThatCannotBeMadeAreAnErrorAndTriedAgain) {
   PersistentCalls calls;
   calls.driver.failNext("MemsetD32Async", 700);

@@ -59,6 +59,9 @@ struct SharedBuffer {
 /// map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
+/// Begins the inline PTX of a wait for products, which accumulators pass through: nvvm-order-rows knows them by it.
+inline constexpr llvm::StringLiteral kAwaitProducts = "wgmma.wait_group.sync.aligned ";
+
 /// Whether blocks run one program after the other: behind all other parameters the kernel then takes the address of a
 /// counter (i32 in global memory, 0 before the launch and after it) and the number of programs (i32).
 bool isPersistent(mlir::func::FuncOp func);

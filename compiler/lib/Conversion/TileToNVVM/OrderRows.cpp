@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // nvvm-order-rows: one row's softmax behind the other's, element by element. See Passes.td.
+#include "Lowering.h"
 #include "tilewright/Conversion/Passes.h"
-#include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -35,7 +35,7 @@ bool isMovable(Operation *op) {
 int64_t rowOfElement(Operation *op) {
   auto extract = dyn_cast<LLVM::ExtractValueOp>(op);
   auto wait = extract ? extract.getContainer().getDefiningOp<LLVM::InlineAsmOp>() : LLVM::InlineAsmOp();
-  if (!wait || !wait.getAsmString().starts_with("wgmma.wait_group")) {
+  if (!wait || !wait.getAsmString().starts_with(tilewright::tile2nvvm::kAwaitProducts)) {
     return -1;
   }
   return extract.getPosition()[0] / 2 % 2;

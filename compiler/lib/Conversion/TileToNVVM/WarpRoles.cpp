@@ -517,7 +517,7 @@ void FunctionLowering::startProduct(Value a, Value right, Value accumulator, boo
 /// The accumulators pass through the wait, so that nothing reads them ahead of it; a left operand's registers are read
 /// by it, so that nothing overwrites them.
 void FunctionLowering::awaitProduct(Value started, int64_t pending, Value result) {
-  std::string text = "wgmma.wait_group.sync.aligned " + std::to_string(pending) + ";";
+  std::string text = kAwaitProducts.str() + std::to_string(pending) + ";";
   SmallVector<Value> acc = inlinePtx(b, text, fragmentOf(started), pendingInputs.lookup(started), /*readsValues=*/true);
   fragments[result] = Fragment{std::move(acc), false};
 }
