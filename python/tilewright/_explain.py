@@ -21,7 +21,14 @@ FAMILIES = {
     "sm_90a": "family sm_90a (wgmma and TMA, which compute capability 9.0 alone has)",
 }
 # What stands behind the blocks in a GPU schedule's text; a warpgroup that consumes has 64 query rows.
-SCHEDULE_COUNTS = {"w": "warps", "g": "consumer_warpgroups", "s": "stages", "b": "bodies"}
+SCHEDULE_COUNTS = {
+    "w": "warps",
+    "g": "consumer_warpgroups",
+    "s": "stages",
+    "b": "bodies",
+    "p": "query_buffers_of_persistent_blocks",
+}
+SCHEDULE_FLAGS = {"t": "turns", "r": "row_by_row"}
 
 # What the fields of a key say; those of runtime/README.md.
 FIELDS = {
@@ -72,8 +79,8 @@ class Explanation:
         because of it is None below. ``device``: ``target`` and ``why``. ``plan``: ``steps``, each with ``kernel``,
         ``key``, ``fields``, ``schedule``, ``programs``, ``origin`` ("memory", "disk", "compile") and ``origin_why``;
         ``workspace_bytes``; ``summary``, the forward kernel's target, schedule and instruction family in a line, with
-        what stands in the way of Hopper's own (None without a step). ``blocks``: ``block_m``, ``block_n``, ``shape``, and how many are ``skipped``, ``partial``,
-        ``full``. ``not_used``: a list of ``what`` and ``why``.
+        what stands in the way of Hopper's own (None without a step). ``blocks``: ``block_m``, ``block_n``, ``shape``,
+        and how many are ``skipped``, ``partial``, ``full``. ``not_used``: a list of ``what`` and ``why``.
         """
         return copy.deepcopy(self._facts)
 
@@ -279,6 +286,8 @@ def _schedule(fields: Dict[str, str]) -> Dict[str, Any]:
     for part in rest:
         if part[0] in SCHEDULE_COUNTS and part[1:].isdigit():
             facts[SCHEDULE_COUNTS[part[0]]] = int(part[1:])
+        elif part in SCHEDULE_FLAGS:
+            facts[SCHEDULE_FLAGS[part]] = True
         else:
             facts["register_tile"] = part
     return facts
@@ -313,6 +322,7 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: boo
         return {"measured": None, "why": "this package carries no schedule tables"}
     widest = max(int(fields["headDim"]), int(fields["headDimV"]))
     sm = target.rpartition("_")[2]
+    odd_units = any(int(fields[name]) % 16 for name in ("headDim", "headDimV"))
     matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
     # What the library calls masked when it looks into the table (Plan.cpp).
     masked = fields["mask"] != "none" or "windowLeft" in fields or "dropout" in fields or documents
@@ -329,6 +339,7 @@ def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: boo
             and row.get("copied", copied) == copied
             and row.get("masked", masked) == masked
             and row.get("longRows", long_rows) == long_rows
+            and row.get("oddUnits", odd_units) == odd_units
             and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
             and widest <= row.get("maxHeadDim", widest)
             and seqlen_q <= row.get("maxSeqlenQ", seqlen_q)
@@ -402,9 +413,10 @@ def _step_lines(number: int, step: Dict[str, Any]) -> List[str]:
     shown = [f"blocks of {schedule['block_m']} rows{keys}"]
     shown += [
         f"{name.replace('_', ' ')} {schedule[name]}"
-        for name in ("orientation", "register_tile", "warps", "consumer_warpgroups", "stages", "bodies")
+        for name in ("orientation", "register_tile", *SCHEDULE_COUNTS.values())
         if name in schedule
     ]
+    shown += [name.replace("_", " ") for name in SCHEDULE_FLAGS.values() if name in schedule]
     lines.append(f"     schedule: {', '.join(shown)}")
     if "why" in schedule:
         lines.append(f"     schedule, why: {schedule['why']}")

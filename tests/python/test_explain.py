@@ -126,6 +126,22 @@ def test_why_a_schedule():
     assert schedule["measured"] is None and "Engine(schedule=)" in str(report)
 
 
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("qk:128x64:w4:s2:b2", "blocks of 128 rows by 64 keys, orientation queries by keys, warps 4, stages 2, bodies 2"),
+        ("qk:192x128:g3:s2:p2:t", "consumer warpgroups 3, stages 2, query buffers of persistent blocks 2, turns"),
+        ("qk:128x128:g2:s2:p1:r", "stages 2, query buffers of persistent blocks 1, row by row"),
+        ("kq:48x32:3x1", "blocks of 48 rows by 32 keys, orientation keys by queries, register tile 3x1"),
+    ],
+)
+def test_every_part_of_a_schedule_has_a_name(text, said):
+    step = {"kernel": "forward", "programs": 1, "origin": "disk", "origin_why": "", "fields": {}, "key": "",
+            "schedule": _explain._schedule({"schedule": text})}  # fmt: skip
+    (line,) = (line for line in _explain._step_lines(1, step) if line.startswith("     schedule: "))
+    assert line.endswith(said)
+
+
 def test_level_that_was_asked_for():
     host = inspect.info()["devices"]["cpu"]["host_level"]
     if host == "x86-64-v2":
