@@ -48,6 +48,12 @@ struct Masking {
   bool possible = false; ///< some of its blocks are partial
   Value when;            ///< i1, which ones: null if all are
   Value padded;          ///< i1, in which ones there is padding between real keys; null without a padding mask
+  Value real;            ///< i1, in which ones there are real keys; null where the loop does not know
+};
+
+/// What a look into the padding mask tells of a block: i1, as in Masking.
+struct PaddingOfBlock {
+  Value padded, real;
 };
 
 class Forward {
@@ -66,18 +72,18 @@ private:
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value loadValueBlock(Value firstKey, const Masking &masking);
-  Value hasPadding(Value block);
+  PaddingOfBlock lookAtPadding(Value block);
   Value fromView(Value firstKey);
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile);
   Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
-  Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking, Value padded);
+  Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking, Value real);
   Softmax choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
                  llvm::function_ref<Softmax()> otherwise);
-  /// Of a block, and whether there is padding in it where the loop knows (else null).
-  using MakeMasking = llvm::function_ref<Masking(Value block, Value padded)>;
+  /// Of a block, and what the loop knows of its padding (else nulls).
+  using MakeMasking = llvm::function_ref<Masking(Value block, PaddingOfBlock padding)>;
   Softmax loop(const Softmax &state, Value queries, IrInt begin, IrInt end, MakeMasking masking);
   /// The probabilities that products take: some dropped.
   Value dropped(Value probabilities, Value firstKey);
@@ -185,20 +191,23 @@ Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
                         masking.padded ? realKeys : Value(), masking.padded));
 }
 
-/// Whether a block has padding, where there is any between real keys.
-Value Forward::hasPadding(Value block) {
-  auto ifAny = scf::IfOp::create(b, TypeRange{b.getI1Type()}, holes, /*withElseRegion=*/true);
+/// Looks only where there is padding between real keys at all.
+PaddingOfBlock Forward::lookAtPadding(Value block) {
+  Type i1 = b.getI1Type();
+  auto ifAny = scf::IfOp::create(b, TypeRange{i1, i1}, holes, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifAny.thenBlock());
   Value first = fromView(b.mul(block, b.indexConstant(blockN)));
-  Value all = tile::AllSetOp::create(b, b.getI1Type(), realKeys, first, b.getI64IntegerAttr(blockN));
+  Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
+  Value some = tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
   Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
-  Value some = arith::XOrIOp::create(b, all, yes);
-  scf::YieldOp::create(b, some);
+  Value padded = arith::XOrIOp::create(b, all, yes);
+  scf::YieldOp::create(b, ValueRange{padded, some});
   b.setInsertionPointToStart(ifAny.elseBlock());
-  Value never = arith::ConstantOp::create(b, b.getBoolAttr(false));
-  scf::YieldOp::create(b, never);
-  return ifAny.getResult(0);
+  Value no = arith::ConstantOp::create(b, b.getBoolAttr(false));
+  Value real = arith::ConstantOp::create(b, b.getBoolAttr(true));
+  scf::YieldOp::create(b, ValueRange{no, real});
+  return {ifAny.getResult(0), ifAny.getResult(1)};
 }
 
 /// Below 0 in a block that the view begins in: outside, like its end.
@@ -322,23 +331,12 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, const KeyBlock 
 /// The step, or nothing where all keys of the block are padding: its weights would be 0, and the reference and the sums
 /// stay what they are.
 Softmax Forward::stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking,
-                            Value padded) {
-  if (!padded) {
+                            Value real) {
+  if (!real) {
     return stepMatrix(state, queries, block, masking);
   }
-  auto ifPadded = scf::IfOp::create(b, TypeRange{b.getI1Type()}, padded, /*withElseRegion=*/true);
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(ifPadded.thenBlock());
-    Value first = fromView(block.firstKey);
-    Value some = tile::AnySetOp::create(b, b.getI1Type(), realKeys, first, b.getI64IntegerAttr(blockN));
-    scf::YieldOp::create(b, some);
-    b.setInsertionPointToStart(ifPadded.elseBlock());
-    Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
-    scf::YieldOp::create(b, yes);
-  }
   return choose(
-      ifPadded.getResult(0), state, [&] { return stepMatrix(state, queries, block, masking); }, [&] { return state; });
+      real, state, [&] { return stepMatrix(state, queries, block, masking); }, [&] { return state; });
 }
 
 /// A branch of all threads, between what two steps make of `state`.
@@ -358,12 +356,16 @@ Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_re
 
 /// The step of a ring's block: keys and values are loaded ahead of its branches.
 Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
-  KeyBlock block{firstKey, loadKeyBlock(keys, firstKey, p.headDim, /*masked=*/true), loadValueBlock(firstKey, masking)};
+  Masking ahead = masking;
+  if (masking.padded) {
+    ahead.padded = arith::AndIOp::create(b, masking.padded, masking.real); // nobody reads the values of a passed block
+  }
+  KeyBlock block{firstKey, loadKeyBlock(keys, firstKey, p.headDim, /*masked=*/true), loadValueBlock(firstKey, ahead)};
   if (!context.shape.twoBodies) {
-    return stepIfReal(state, queries, block, masking, masking.padded);
+    return stepIfReal(state, queries, block, masking, masking.real);
   }
   return choose(
-      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, {}}, masking.padded); },
+      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, {}, {}}, masking.real); },
       [&] { return stepMatrix(state, queries, block, Masking{}); });
 }
 
@@ -373,7 +375,8 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   // nothing of its own step could run beside the look into the mask.
   const bool looksAhead = holes && context.shape.storageOperands;
   if (looksAhead) {
-    start.push_back(hasPadding(begin.value));
+    PaddingOfBlock first = lookAtPadding(begin.value);
+    start.append({first.padded, first.real});
   }
   Value one = b.indexConstant(1);
   auto loop = scf::ForOp::create(b, begin.value, end.value, one, start);
@@ -382,7 +385,8 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
   ValueRange carried = loop.getRegionIterArgs();
   Softmax before{carried[0], carried[1], carried[2]};
-  Masking masking = makeMasking(loop.getInductionVar(), looksAhead ? carried[3] : Value());
+  Masking masking = makeMasking(loop.getInductionVar(),
+                                looksAhead ? PaddingOfBlock{carried[3], carried[4]} : PaddingOfBlock());
   // A bias or mask tensor is copied ahead too, but only where it is read outside of branches.
   const bool tensor =
       p.features.bias != attn::ScoreOperand::None || p.features.attnMask != attn::ScoreOperand::None;
@@ -392,7 +396,8 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
                                                  : step(before, queries, {firstKey, {}, {}}, masking);
   SmallVector<Value> after{next.m, next.l, next.acc};
   if (looksAhead) {
-    after.push_back(hasPadding(b.add(loop.getInductionVar(), one)));
+    PaddingOfBlock following = lookAtPadding(b.add(loop.getInductionVar(), one));
+    after.append({following.padded, following.real});
   }
   scf::YieldOp::create(b, after);
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};
@@ -415,7 +420,7 @@ void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
-  Value s = scores(queries, {firstKey, {}, {}}, Masking{true, {}, {}});
+  Value s = scores(queries, {firstKey, {}, {}}, Masking{true, {}, {}, {}});
   Value difference = b.sub(s, context.broadcastQueries(reference));
   Value weights = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value probabilities = b.mul(weights, context.broadcastQueries(inverse));
@@ -513,7 +518,7 @@ void Forward::build() {
   Softmax state{b.fill({blockM}, -kInf), noSum, b.fill(outputShape(), 0.0f)};
   const bool start = context.hasStart();
   bool anyPartial = p.features.mask != attn::MaskKind::None || start || !p.evenN;
-  auto none = [](Value, Value) { return Masking{}; };
+  auto none = [](Value, PaddingOfBlock) { return Masking{}; };
   if (!anyPartial) {
     state = loop(state, queries, ranges.begin, ranges.end, none);
   } else if (context.shape.storageOperands) {
@@ -522,19 +527,19 @@ void Forward::build() {
     // at head dim 64, nothing at 128); a second body costs code and compile time, which rows of few keys do not pay
     // back. A branch around scores and maxima and no more was slower than either, and loops of their own for full and
     // partial blocks would be a third body.
-    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, Value padded) {
+    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, PaddingOfBlock padding) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
       if (start) {
         Value before = b.lessI(block, ranges.fullBegin.value);
         partial = arith::OrIOp::create(b, before, partial);
       }
-      if (padded) {
-        partial = arith::OrIOp::create(b, padded, partial);
+      if (padding.padded) {
+        partial = arith::OrIOp::create(b, padding.padded, partial);
       }
-      return Masking{true, partial, padded};
+      return Masking{true, partial, padding.padded, padding.real};
     });
   } else {
-    auto all = [&](Value, Value) { return Masking{true, {}, holes}; };
+    auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, holes, {}}; };
     if (holes) {
       state = loop(state, queries, ranges.begin, ranges.end, all);
     } else if (start) {

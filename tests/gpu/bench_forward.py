@@ -19,8 +19,9 @@ import torch
 import tilewright
 
 
-def milliseconds(call: Callable[[], object], repeats: int) -> float:
-    for _ in range(3):
+def samples(call: Callable[[], object], repeats: int, ahead: int = 3) -> list:
+    """Milliseconds of calls, behind some that are not counted."""
+    for _ in range(ahead):
         call()
     torch.cuda.synchronize()
     pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
@@ -30,7 +31,11 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
         call()
         end.record()
     torch.cuda.synchronize()
-    return statistics.median(start.elapsed_time(end) for start, end in pairs)
+    return [start.elapsed_time(end) for start, end in pairs]
+
+
+def milliseconds(call: Callable[[], object], repeats: int) -> float:
+    return statistics.median(samples(call, repeats))
 
 
 def inputs(batch: int, seqlen: int, heads: int, head_dim: int) -> list:

@@ -3,20 +3,24 @@
 
     python tests/gpu/bench_masks.py            # needs an installed tilewright, PyTorch and a GPU; prints Markdown
 
-Random bfloat16 inputs, 4 sequences and 16 heads, timed as in bench_forward.py. The rate of a mask is 4 * head_dim
-operations for every pair that it shows by the time. The first table has its rate by that of the same tensors without
-the mask (causal, if the mask is). A row of a short document is as short as one of a short sequence, and what it costs
-to begin and to end a row weighs as much; so the second table has the rate by that of calls without the mask whose rows
-are as long: for documents and varlen batches sequences of each one's length, as many tokens in all, each weighed by its
-pairs; for a window as many keys as it shows a row.
+Random bfloat16 inputs, 4 sequences and 16 heads. The rate of a mask is 4 * head_dim operations for every pair that it
+shows by the time. The first table has its rate by that of the same tensors without the mask (causal, if the mask is),
+the second one that of documents by how long they are, in sequences of 8192 tokens. All calls of a row take turns in
+blocks of four, each behind one that is not counted: a clock that falls while the device works meets all of them.
+
+A row of a short document is as short as one of a short sequence, and what it costs to begin and to end a row weighs as
+much; so the third table has the rate by that of calls without the mask whose rows are as long: for documents and varlen
+batches sequences of each one's length, as many tokens in all, each weighed by its pairs; for a window as many keys as
+it shows a row.
 """
 import argparse
 import datetime
+import statistics
 import sys
 
 import torch
 import torch.nn.functional as F
-from bench_forward import inputs, milliseconds
+from bench_forward import inputs, milliseconds, samples
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tilewright
@@ -81,6 +85,15 @@ def varlen(q, k, v, s: int) -> tuple:
     return lambda: tilewright.flash_attn_varlen_func(*flat, cu, cu, longest, longest, **ENGINE), pairs / BATCH
 
 
+def in_turns(calls: list, repeats: int) -> list:
+    """Milliseconds of each call, the medians."""
+    times = [[] for _ in calls]
+    for _ in range(-(-repeats // 4)):
+        for call, of in zip(calls, times):
+            of += samples(call, 4, ahead=1)
+    return [statistics.median(of) for of in times]
+
+
 def rate_at(s: int, lengths: list, causal: bool, d: int, repeats: int) -> float:
     """TFLOP/s without a mask for sequences of these lengths, measured for one length at a time."""
     pairs = total = 0.0
@@ -96,43 +109,59 @@ def rate_at(s: int, lengths: list, causal: bool, d: int, repeats: int) -> float:
     return pairs / total
 
 
+def masked_rates(d: int, s: int, cases: list, repeats: int, more: list = ()) -> tuple:
+    """TFLOP/s of the dense and the causal call, and of each case: (keyword arguments, pairs), or in `more` (call,
+    pairs)."""
+    q, k, v = inputs(BATCH, s, HEADS, d)
+    plain = [(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)]
+    calls = [lambda given=given: tilewright.flash_attn_func(q, k, v, **ENGINE, **given) for given, _ in plain + cases]
+    calls += [make(q, k, v) for make, _ in more]
+    pairs = [n for _, n in plain + cases] + [n for _, n in more]
+    work = 4 * BATCH * HEADS * d / 1e9
+    rates = [work * n / ms for n, ms in zip(pairs, in_turns(calls, repeats))]
+    return rates[:2], rates[2:]
+
+
+def by_plain(rates: list, plain: list, causal: list) -> str:
+    return " | ".join(f"{rate / plain[of]:.2f}" for rate, of in zip(rates, causal))
+
+
 def masks(head_dims: list, seqlens: list, repeats: int) -> None:
-    second = ["\n| d | s | 8 equal documents | causal | 8 unequal documents | causal | window s/8, s/8 | varlen |",
-              "|--:|--:|--:|--:|--:|--:|--:|--:|"]
     print("| d | s | dense | causal | padding behind | padding with holes | 8 equal documents | causal | "
           "8 unequal documents | causal | window s/4, causal | window s/8, s/8 | varlen |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    third = ["\n| d | s | 8 equal documents | causal | 8 unequal documents | causal | window s/8, s/8 | varlen |",
+             "|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for d in head_dims:
         for s in seqlens:
-            q, k, v = inputs(BATCH, s, HEADS, d)
-            work = 4 * BATCH * HEADS * d / 1e9
-
-            def rate(arguments, pairs, keys=s):
-                call = lambda: tilewright.flash_attn_func(  # noqa: E731
-                    q, k[:, :keys], v[:, :keys], **ENGINE, **arguments)
-                return work * pairs / milliseconds(call, repeats)
-
-            base = {causal: rate(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)}
-            cells = []
-            rates = []
-            for arguments, pairs in (suffix(s), padded(s), documents(s, False, EQUAL),
-                                     documents(s, True, EQUAL), documents(s, False), documents(s, True),
-                                     window(s, s // 4, 0), window(s, s // 8, s // 8)):
-                rates.append(rate(arguments, pairs))
-                cells.append(rates[-1] / base[arguments.get("causal", False)])
-            call, pairs = varlen(q, k, v, s)
-            rates.append(work * pairs / milliseconds(call, repeats))
-            cells.append(rates[-1] / base[False])
-            print(f"| {d} | {s} | {base[False]:.0f} | {base[True]:.0f} | "
-                  + " | ".join(f"{cell:.2f}" for cell in cells) + " |", flush=True)
+            cases = [suffix(s), padded(s), documents(s, False, EQUAL), documents(s, True, EQUAL), documents(s, False),
+                     documents(s, True), window(s, s // 4, 0), window(s, s // 8, s // 8)]
+            ends = varlen_ends(s)
+            packed = (lambda q, k, v: varlen(q, k, v, s)[0],
+                      sum((b - a) ** 2 for a, b in zip(ends, ends[1:])) / BATCH)
+            plain, rates = masked_rates(d, s, cases, repeats, [packed])
+            causal = [given.get("causal", False) for given, _ in cases] + [False]
+            print(f"| {d} | {s} | {plain[0]:.0f} | {plain[1]:.0f} | " + by_plain(rates, plain, causal) + " |",
+                  flush=True)
             own = [rate_at(s, lengths_of(s, shares), causal, d, repeats)
                    for shares in (EQUAL, UNEQUAL) for causal in (False, True)]
-            own.append(rate({}, s * (s // 4), s // 4))
-            ends = varlen_ends(s)
+            q, k, v = inputs(BATCH, s, HEADS, d)
+            few = milliseconds(lambda: tilewright.flash_attn_func(q, k[:, :s // 4], v[:, :s // 4], **ENGINE), repeats)
+            own.append(4 * BATCH * HEADS * d / 1e9 * s * (s // 4) / few)
             own.append(rate_at(s, [b - a for a, b in zip(ends, ends[1:])], False, d, repeats))
-            second.append(f"| {d} | {s} | " + " | ".join(f"{r / o:.2f} ({o:.0f})" for r, o in zip(
+            third.append(f"| {d} | {s} | " + " | ".join(f"{r / o:.2f} ({o:.0f})" for r, o in zip(
                 rates[2:6] + rates[7:], own)) + " |")
-    print("\n".join(second), flush=True)
+    lengths = (512, 1024, 2048, 4096)
+    print("\n| d | dense | causal | " + " | ".join(f"documents of {n} | causal" for n in lengths) + " |")
+    print("|--:|--:|--:|" + "--:|--:|" * len(lengths))
+    for d in head_dims:
+        s = 8192
+        cases = [documents(s, causal, tuple((i + 1) * n / s for i in range(s // n)))
+                 for n in lengths for causal in (False, True)]
+        plain, rates = masked_rates(d, s, cases, repeats)
+        print(f"| {d} | {plain[0]:.0f} | {plain[1]:.0f} | " + by_plain(rates, plain, [False, True] * len(lengths))
+              + " |", flush=True)
+    print("\n".join(third), flush=True)
 
 
 def dropout(head_dims: list, seqlens: list, repeats: int) -> None:

@@ -16,6 +16,7 @@ using namespace tilewright;
 
 void tilewright::addGpuScheduleStage(OpPassManager &pm) {
   pm.addNestedPass<func::FuncOp>(tile::createTileApplySchedule());
+  pm.addNestedPass<func::FuncOp>(tile::createTileSinkRows());
   // Each kernel has loads for one of the two: by its target's family.
   pm.addNestedPass<func::FuncOp>(tile::createTileStageLoads());
   pm.addNestedPass<func::FuncOp>(tile::createTileSpecializeWarps());

@@ -46,8 +46,8 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
     Value base = scalars.lookup(indexOp.getBase());
     for (int64_t slab = 0; slab < slabs; ++slab) {
       if (!rank2) {
-        elements.push_back(arith::AddIOp::create(b, base, rowOf(slab, 0)));
-        elements.push_back(arith::AddIOp::create(b, base, rowOf(slab, 1)));
+        elements.push_back(arith::AddIOp::create(b, base, rowInStep(slab, 0)));
+        elements.push_back(arith::AddIOp::create(b, base, rowInStep(slab, 1)));
         continue;
       }
       for (int64_t group = 0; group < groups; ++group) {
@@ -322,10 +322,11 @@ LogicalResult FunctionLowering::lowerLoad(tile::LoadOp op) {
   }
   Type element = type.getElementType();
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(element));
+  Value first = scalars.lookup(op.getIndices()[0]);
   Fragment result;
   for (int64_t slab = 0; slab < slabsOf(type.getDimSize(0)); ++slab) {
     for (int64_t half = 0; half < 2; ++half) {
-      Value row = arith::AddIOp::create(b, scalars.lookup(op.getIndices()[0]), toIndex(rowOf(slab, half)));
+      Value row = arith::AddIOp::create(b, first, toIndex(rowInStep(slab, half)));
       auto read = [&] { return loadElement(view, row); };
       if (!op.getBounds()[0]) {
         result.elements.push_back(read());

@@ -16,6 +16,7 @@
 #include "tilewright/Target/GpuTarget.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/bit.h"
+#include <functional>
 
 namespace tilewright::tile2nvvm {
 
@@ -120,18 +121,42 @@ private:
   mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements,
                              mlir::NVVM::VoteSyncKind kind);
 
-  //===- SharedMemory.cpp: copies and products --------------------------------------------------------------------===//
-  void lowerAllocShared(tile::AllocSharedOp op);
-  void lowerSlot(tile::SlotOp op);
+  //===- Copies.cpp -----------------------------------------------------------------------------------------------===//
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
-  /// Copies behind `op` that reach out of their views where it does: of as many rows from the same one on.
-  llvm::SmallVector<tile::AsyncLoadOp> copiesBeside(tile::AsyncLoadOp op);
+  void lowerClearRows(tile::ClearRowsOp op);
   /// Of a chunk that cp.async or a thread copies: 0 where elements are apart.
   int64_t chunkBytesOf(tile::AsyncLoadOp op);
   void copyByThreads(const SharedBuffer &buffer, tile::AsyncLoadOp op, mlir::Type memory);
-  void copyAsync(const SharedBuffer &buffer, tile::AsyncLoadOp op, int64_t chunkBytes, bool rowBound);
+  using Pieces = llvm::SmallVector<std::function<void()>>; ///< of code, each emitted when it is called
+  /// Copies whose code is still to be emitted, each with what must be true for it to copy anything (i1, or null).
+  struct HeldCopies {
+    llvm::SmallVector<std::pair<tile::AsyncLoadOp, mlir::Value>> copies;
+    bool commit = false; ///< as a group, behind the last one
+  };
+  /// Their code: what branches, and the rest in pieces that fit between products.
+  struct CopySteps {
+    Pieces first, then;
+    size_t done = 0; ///< of `then`
+    bool commit = false;
+  };
+  void findRoomForCopies();
+  bool onlyStartsCopies(mlir::scf::IfOp op);
+  mlir::LogicalResult holdCopies(mlir::scf::IfOp op);
+  bool mayStandAheadOfProduct(mlir::Operation &op);
+  /// Each of its branches starts what is held, if a product stands in one; else it stays held behind them.
+  HeldCopies copiesForBranchesOf(mlir::scf::IfOp op);
+  CopySteps takeHeldCopies();
+  /// Emits pieces until so many are done.
+  void finishCopies(CopySteps &steps, size_t upTo, mlir::Value behind = {});
+  void releaseCopies();
+  Pieces copyPieces(tile::AsyncLoadOp op, mlir::Value condition, Pieces &branching);
+  Pieces copyChunks(tile::AsyncLoadOp op, mlir::Value condition, mlir::Value threadRow, mlir::Value chunk,
+                    int64_t rowStep);
+
+  //===- SharedMemory.cpp: buffers and products -------------------------------------------------------------------===//
+  void lowerAllocShared(tile::AllocSharedOp op);
+  void lowerSlot(tile::SlotOp op);
   void lowerLoadShared(tile::LoadSharedOp op);
-  void lowerClearRows(tile::ClearRowsOp op);
   mlir::LogicalResult lowerDot(tile::DotOp op);
   llvm::SmallVector<mlir::Value> loadMatrix(mlir::Value address, bool transposed);
   mlir::Value sharedAddress(const SharedBuffer &buffer, mlir::Value bytes, int64_t constantBytes);
@@ -183,12 +208,17 @@ private:
   mlir::Value toIndex(mlir::Value i32Value) {
     return mlir::arith::IndexCastOp::create(b, b.getIndexType(), i32Value);
   }
+  /// Within a loop: 0 (the sign of its number, which is at least 0), which no compiler knows. What depends on it stays in
+  /// the step. i32.
+  mlir::Value hiddenZero();
   mlir::Value globalAddress(mlir::Value base, mlir::Type element, mlir::Value elements);
   /// Address of an element of a view, and the element; one new index a dimension.
   mlir::Value addressOf(tile::ViewOp view, mlir::ValueRange indices);
   mlir::Value loadElement(tile::ViewOp view, mlir::ValueRange indices);
   /// Row of slab `slab`, lower (0) or upper (1) half, that this thread holds: i32.
   mlir::Value rowOf(int64_t slab, int64_t half);
+  /// The same; within a loop LLVM does not compute it, and what is made of it, ahead of the loop (tile-sink-rows).
+  mlir::Value rowInStep(int64_t slab, int64_t half);
   /// First of the two columns of group `group` that this thread holds: i32.
   mlir::Value colOf(int64_t group);
   int64_t slabsOf(int64_t rows) const { return rows / (16 * warps); }
@@ -215,7 +245,10 @@ private:
   mlir::IRMapping scalars;
   llvm::DenseMap<mlir::Value, Fragment> fragments;
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
-  llvm::SmallPtrSet<mlir::Operation *, 4> loweredCopies; ///< with a copy ahead of them
+  HeldCopies heldCopies;
+  bool mayHoldCopies = false;
+  mlir::Value copiesBehind; ///< i32: not before it is known
+  llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around: index, or with roles i32
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
   SharedBuffer programRing;             ///< announcements of programs: its barriers, and numbers at `offset`

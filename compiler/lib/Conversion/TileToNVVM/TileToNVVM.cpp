@@ -22,6 +22,11 @@ Value FunctionLowering::globalAddress(Value base, Type element, Value elements) 
   return LLVM::GEPOp::create(b, base.getType(), element, base, ValueRange{offset});
 }
 
+Value FunctionLowering::hiddenZero() {
+  Value number = arith::IndexCastOp::create(b, b.getI32Type(), loopNumbers.back());
+  return arith::ShRUIOp::create(b, number, i32(31));
+}
+
 Value FunctionLowering::addressOf(tile::ViewOp view, ValueRange indices) {
   Value offset = scalars.lookup(view.getOffset());
   for (auto [index, stride] : llvm::zip(indices, view.getStrides())) {
@@ -39,6 +44,16 @@ Value FunctionLowering::loadElement(tile::ViewOp view, ValueRange indices) {
 Value FunctionLowering::rowOf(int64_t slab, int64_t half) {
   Value first = arith::MulIOp::create(b, warp, i32(16));
   Value row = arith::AddIOp::create(b, first, laneRow);
+  return arith::AddIOp::create(b, row, i32(slab * 16 * warps + half * 8));
+}
+
+Value FunctionLowering::rowInStep(int64_t slab, int64_t half) {
+  if (loopNumbers.empty() || roles) {
+    return rowOf(slab, half);
+  }
+  // The thread's part is what must not leave: all else is the same for all threads. Not added, or LLVM would do that
+  // sum last, and everything else of it ahead of the loop.
+  Value row = arith::OrIOp::create(b, rowOf(0, 0), hiddenZero());
   return arith::AddIOp::create(b, row, i32(slab * 16 * warps + half * 8));
 }
 
@@ -121,6 +136,7 @@ LogicalResult FunctionLowering::run() {
   laneCol = arith::ShLIOp::create(b, arith::AndIOp::create(b, lane, i32(3)), i32(1));
   shared = LLVM::AddressOfOp::create(b, sharedGlobal);
 
+  findRoomForCopies();
   if (roles) {
     findNumbers(*old->getOps<tile::RolesOp>().begin());
   }
@@ -141,10 +157,14 @@ LogicalResult FunctionLowering::lowerBlock(Block &block) {
       return failure();
     }
   }
+  releaseCopies();
   return success();
 }
 
 LogicalResult FunctionLowering::lowerOp(Operation &op) {
+  if (!heldCopies.copies.empty() && !mayStandAheadOfProduct(op)) {
+    releaseCopies();
+  }
   if (auto forOp = dyn_cast<scf::ForOp>(op)) {
     return lowerFor(forOp);
   }
@@ -238,6 +258,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return success();
   }
   if (isa<tile::CommitLoadsOp>(op)) {
+    if (!heldCopies.copies.empty()) {
+      heldCopies.commit = true;
+      return success();
+    }
     NVVM::CpAsyncCommitGroupOp::create(b);
     return success();
   }
@@ -338,6 +362,7 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
     b.setInsertionPointToStart(newLoop.getBody());
     Value number = newLoop.getInductionVar();
     scalars.map(op.getInductionVar(), roles ? toIndex(number) : number);
+    loopNumbers.push_back(number);
     bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
     if (failed(lowerBlock(*op.getBody()))) {
       return failure();
@@ -347,6 +372,7 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
       scf::YieldOp::create(b, next);
     }
   }
+  loopNumbers.pop_back();
   bind(op.getResults(), newLoop.getResults());
   return success();
 }
@@ -372,6 +398,9 @@ LogicalResult FunctionLowering::lowerWhile(scf::WhileOp op) {
 LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
   Value condition = scalars.lookup(op.getCondition());
   LogicalResult status = success();
+  if (onlyStartsCopies(op)) {
+    return holdCopies(op);
+  }
   if (op.getNumResults() == 0) {
     if (op.elseBlock()) {
       return op.emitOpError("expected results, or no else block");
@@ -396,13 +425,16 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
   auto newIf = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   {
     OpBuilder::InsertionGuard guard(b);
+    const HeldCopies inBranches = copiesForBranchesOf(op), behind = std::exchange(heldCopies, {});
     for (auto [from, to] : {std::pair{op.thenBlock(), newIf.thenBlock()}, {op.elseBlock(), newIf.elseBlock()}}) {
       b.setInsertionPointToStart(to);
+      heldCopies = inBranches;
       if (failed(lowerBlock(*from))) {
         return failure();
       }
       scf::YieldOp::create(b, elementsOf(from->getTerminator()->getOperands()));
     }
+    heldCopies = behind;
   }
   bind(op.getResults(), newIf.getResults());
   return success();

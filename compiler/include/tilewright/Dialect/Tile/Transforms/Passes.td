@@ -41,6 +41,34 @@ def TileFuseRowwise : Pass<"tile-fuse-rowwise", "::mlir::func::FuncOp"> {
   let statistics = [Statistic<"numGroups", "groups", "Number of groups made">];
 }
 
+def TileSinkRows : Pass<"tile-sink-rows", "::mlir::func::FuncOp"> {
+  let summary = "Compute what only partial blocks need of a program's rows in their branch (GPU)";
+  let description = [{
+    The first and last key that each row sees is known ahead of the loop over blocks of keys, but only a branch of a
+    step compares with it, that of partial blocks. Kept in registers through the loop it would take one to two for each
+    of a thread's rows; where accumulators leave few, products then wait for their operands, because there is no room
+    to load the next ones meanwhile.
+
+    So rank-1 tiles that are made ahead of a loop and used, within it, in one branch of its step only are made in that
+    branch: with all rank-1 tiles that they are made of, loads of row bounds included. Reductions stay where they are.
+    `convert-tile-to-nvvm` keeps LLVM from moving them back.
+
+    Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Leaves kernels of the family `sm_90a` alone: their
+    consumers have registers to spare. Bit-preserving.
+
+    Example: with `%last = tile.load %bounds[%row] bounds [true] : ...` ahead of the loop,
+    ```mlir
+    %masked = scf.if %partial -> (tensor<128x64xf32>) {
+      %last = tile.load %bounds[%row] bounds [true] : !tile.view<1 x i32> -> tensor<128xi32>
+      %limit = tile.broadcast %last axis 1 : tensor<128xi32> -> tensor<128x64xi32>
+      // compare and select
+    }
+    ```
+  }];
+  let dependentDialects = ["::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numSunk", "sunk", "Number of tiles that moved into a branch">];
+}
+
 def TileStageLoads : Pass<"tile-stage-loads", "::mlir::func::FuncOp"> {
   let summary = "Stage the operands of products, and what joins scores, in shared memory ahead of their use (GPU)";
   let description = [{
