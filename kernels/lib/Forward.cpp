@@ -72,7 +72,7 @@ private:
   Value loadQueries();
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value loadValueBlock(Value firstKey, const Masking &masking);
-  PaddingOfBlock lookAtPadding(Value block);
+  PaddingOfBlock lookAtPadding(Value block, bool passes);
   Value fromView(Value firstKey);
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile);
@@ -191,23 +191,27 @@ Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
                         masking.padded ? realKeys : Value(), masking.padded));
 }
 
-/// Looks only where there is padding between real keys at all.
-PaddingOfBlock Forward::lookAtPadding(Value block) {
+/// Looks only where there is padding between real keys at all, and for real keys only if a block without any is passed.
+PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   Type i1 = b.getI1Type();
-  auto ifAny = scf::IfOp::create(b, TypeRange{i1, i1}, holes, /*withElseRegion=*/true);
+  auto ifAny = scf::IfOp::create(b, SmallVector<Type>(passes ? 2 : 1, i1), holes, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifAny.thenBlock());
   Value first = fromView(b.mul(block, b.indexConstant(blockN)));
   Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
-  Value some = tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
   Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
-  Value padded = arith::XOrIOp::create(b, all, yes);
-  scf::YieldOp::create(b, ValueRange{padded, some});
+  SmallVector<Value> found{arith::XOrIOp::create(b, all, yes)};
+  if (passes) {
+    found.push_back(tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN)));
+  }
+  scf::YieldOp::create(b, found);
   b.setInsertionPointToStart(ifAny.elseBlock());
-  Value no = arith::ConstantOp::create(b, b.getBoolAttr(false));
-  Value real = arith::ConstantOp::create(b, b.getBoolAttr(true));
-  scf::YieldOp::create(b, ValueRange{no, real});
-  return {ifAny.getResult(0), ifAny.getResult(1)};
+  SmallVector<Value> known{arith::ConstantOp::create(b, b.getBoolAttr(false))};
+  if (passes) {
+    known.push_back(arith::ConstantOp::create(b, b.getBoolAttr(true)));
+  }
+  scf::YieldOp::create(b, known);
+  return {ifAny.getResult(0), passes ? ifAny.getResult(1) : Value()};
 }
 
 /// Below 0 in a block that the view begins in: outside, like its end.
@@ -357,7 +361,7 @@ Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_re
 /// The step of a ring's block: keys and values are loaded ahead of its branches.
 Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   Masking ahead = masking;
-  if (masking.padded) {
+  if (masking.real) {
     ahead.padded = arith::AndIOp::create(b, masking.padded, masking.real); // nobody reads the values of a passed block
   }
   KeyBlock block{firstKey, loadKeyBlock(keys, firstKey, p.headDim, /*masked=*/true), loadValueBlock(firstKey, ahead)};
@@ -374,9 +378,19 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   // Whether a block has padding is found out at the end of the step before, where threads wait for each other anyway:
   // nothing of its own step could run beside the look into the mask.
   const bool looksAhead = holes && context.shape.storageOperands;
+  // A bias or mask tensor is copied ahead too, but only where it is read outside of branches.
+  const bool tensor =
+      p.features.bias != attn::ScoreOperand::None || p.features.attnMask != attn::ScoreOperand::None;
+  const bool passes = looksAhead && !tensor && (context.shape.twoBodies || context.shape.ring);
+  auto carry = [&](SmallVector<Value> &values, Value block) {
+    PaddingOfBlock found = lookAtPadding(block, passes);
+    values.push_back(found.padded);
+    if (passes) {
+      values.push_back(found.real);
+    }
+  };
   if (looksAhead) {
-    PaddingOfBlock first = lookAtPadding(begin.value);
-    start.append({first.padded, first.real});
+    carry(start, begin.value);
   }
   Value one = b.indexConstant(1);
   auto loop = scf::ForOp::create(b, begin.value, end.value, one, start);
@@ -385,19 +399,18 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
   ValueRange carried = loop.getRegionIterArgs();
   Softmax before{carried[0], carried[1], carried[2]};
-  Masking masking = makeMasking(loop.getInductionVar(),
-                                looksAhead ? PaddingOfBlock{carried[3], carried[4]} : PaddingOfBlock());
-  // A bias or mask tensor is copied ahead too, but only where it is read outside of branches.
-  const bool tensor =
-      p.features.bias != attn::ScoreOperand::None || p.features.attnMask != attn::ScoreOperand::None;
-  const bool branches = masking.when && !tensor && (context.shape.twoBodies || (context.shape.ring && masking.padded));
+  PaddingOfBlock padding;
+  if (looksAhead) {
+    padding = {carried[3], passes ? carried[4] : Value()};
+  }
+  Masking masking = makeMasking(loop.getInductionVar(), padding);
+  const bool branches = passes || (masking.when && !tensor && context.shape.twoBodies);
   Softmax next = branches                        ? stepOfRing(before, queries, firstKey, masking)
                  : context.shape.storageOperands ? stepMatrix(before, queries, {firstKey, {}, {}}, masking)
                                                  : step(before, queries, {firstKey, {}, {}}, masking);
   SmallVector<Value> after{next.m, next.l, next.acc};
   if (looksAhead) {
-    PaddingOfBlock following = lookAtPadding(b.add(loop.getInductionVar(), one));
-    after.append({following.padded, following.real});
+    carry(after, b.add(loop.getInductionVar(), one));
   }
   scf::YieldOp::create(b, after);
   return {loop.getResult(0), loop.getResult(1), loop.getResult(2)};

@@ -90,13 +90,12 @@
 // CHECK-NOT: scf.for
 
 // TWO-LABEL: func.func @padding(
-// TWO: scf.for {{.*}}, %[[PADDED:[a-z0-9]+]] = %{{[a-z0-9]+}})
+// TWO: scf.for {{.*}}, %[[PADDED:[a-z0-9]+]] = %{{[a-z0-9]+}}#0, %[[SOME:[a-z0-9]+]] = %{{[a-z0-9]+}}#1)
 // TWO: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %{{.*}} : i1
+// TWO: %[[READ:.*]] = arith.andi %[[PADDED]], %[[SOME]] : i1
 // TWO: %[[K:.*]] = tile.load {{.*}} bounds [true, false] : <2 x f16, unit> -> tensor<32x32xf16>
-// TWO: %[[V:.*]] = tile.load {{.*}} bounds [true, false] where %[[REAL:.*]] when %[[PADDED]]
+// TWO: %[[V:.*]] = tile.load {{.*}} bounds [true, false] where %[[REAL:.*]] when %[[READ]]
 // TWO: scf.if %[[PARTIAL]]
-// TWO: %[[SOME:.*]] = scf.if %[[PADDED]] -> (i1) {
-// TWO: tile.any_set %[[REAL]][%{{.*}}] count 32
 // TWO: scf.if %[[SOME]]
 // TWO: tile.dot %{{.*}}, %[[K]]
 // TWO: tile.load {{.*}} -> tensor<16x32xi8>
@@ -108,7 +107,8 @@
 // TWO: tile.dot %{{.*}}, %[[K]]
 // TWO-NOT: : tensor<16x32xi1>
 // TWO: tile.dot %{{.*}}, %[[V]]
-// TWO: tile.all_set
+// TWO: tile.all_set %[[REAL]][%[[NEXT:.*]]] count 32
+// TWO: tile.any_set %[[REAL]][%[[NEXT]]] count 32
 // TWO: return
 // CHECK: return
 func.func @padding(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %table: !bounds, %padding: !attn.tensor<2 x i8, a2>,

@@ -1,4 +1,4 @@
-// Copies into shared memory, by what the rows' alignment allows, and fragments read from there.
+// Copies into shared memory, by what the rows' alignment allows, fragments read from there, and what keeps code in a step.
 // RUN: tilewright-opt "%s" -convert-tile-to-nvvm -split-input-file | FileCheck "%s"
 
 // 8-byte rows of 20 columns: five chunks of data and three of zeros up to the 32 columns that products read, and rows
@@ -97,21 +97,25 @@ func.func @read_words()
 
 // -----
 
-// Two copies of the same rows, one behind the other: whether they reach out of their views is asked once. The third is of
-// other rows, and asks for itself.
-// CHECK-LABEL: llvm.func @same_rows(
-// CHECK: scf.if
-// CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg :
-// CHECK: } else {
-// CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
-// CHECK: }
-// CHECK: scf.if
-// CHECK-COUNT-2: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg :
-// CHECK: } else {
-// CHECK-COUNT-2: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
+// How many of a block's rows are there is found out in 32 bits, once: rows before the view's first, and up to its last.
+// Each copy then compares, and none branches.
+// CHECK-LABEL: llvm.func @row_bound(
+// CHECK: %[[ABOVE:.*]] = arith.subi %c0{{.*}}, %[[ROW:.*]] : index
+// CHECK: arith.minsi %[[ABOVE]], %c16
+// CHECK: %[[BEFORE:.*]] = arith.index_cast %{{.*}} : index to i32
+// CHECK: %[[LEFT:.*]] = arith.subi %{{.*}}, %[[ROW]] : index
+// CHECK: arith.minsi %[[LEFT]], %c16
+// CHECK: %[[END:.*]] = arith.index_cast %{{.*}} : index to i32
+// CHECK: arith.subi %{{.*}}, %[[BEFORE]] : i32
+// CHECK: %[[COUNT:.*]] = arith.subi %[[END]], %[[BEFORE]] : i32
+// CHECK-NOT: scf.if
+// CHECK: arith.cmpi ult, %{{.*}}, %[[COUNT]] : i32
+// CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
+// CHECK: arith.cmpi ult, %{{.*}}, %[[COUNT]] : i32
+// CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %{{.*}} :
 // CHECK-NOT: nvvm.cp.async.shared.global
 // CHECK: llvm.return
-func.func @same_rows(%p: !tile.ptr<f16>, %n: i64, %i: i64)
+func.func @row_bound(%p: !tile.ptr<f16>, %n: i64, %i: i64)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -119,12 +123,101 @@ func.func @same_rows(%p: !tile.ptr<f16>, %n: i64, %i: i64)
   %rows = arith.index_cast %n : i64 to index
   %row = arith.index_cast %i : i64 to index
   %v = tile.view %p[%c0] sizes(%rows, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
-  %w = tile.view %p[%c1] sizes(%rows, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
   %a = tile.alloc_shared : !tile.shared<16 x 32 x f16>
-  %b = tile.alloc_shared : !tile.shared<16 x 32 x f16>
-  %c = tile.alloc_shared : !tile.shared<16 x 32 x f16>
   tile.async_load %v[%row, %c0] bounds [true, false] to %a : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
-  tile.async_load %w[%row, %c0] bounds [true, false] to %b : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
-  tile.async_load %w[%c0, %c0] bounds [true, false] to %c : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  return
+}
+
+// -----
+
+// The copies of a ring's next block are held back until the step's first product, without the branch around them: whether
+// there is a next block decides how much each copies. One row of both blocks follows each slice of the product, at an
+// address that waits for what the slice has read; the group ends behind the last.
+// CHECK-LABEL: llvm.func @beside_product(
+// CHECK: scf.for %[[N:[a-z0-9]+]] =
+// CHECK: nvvm.cp.async.wait.group 0
+// CHECK: %[[NEXT:.*]] = arith.cmpi slt
+// CHECK-NOT: scf.if
+// CHECK-NOT: nvvm.cp.async.shared.global
+// CHECK: nvvm.mma.sync
+// CHECK: %[[BYTES:.*]] = arith.select %[[NEXT]], %c16_i32{{.*}}, %c0_i32{{.*}} : i32
+// CHECK: %[[SIGN:.*]] = arith.shrui %{{.*}}, %c31_i32{{.*}} : i32
+// CHECK: arith.andi %{{.*}}, %[[SIGN]] : i32
+// CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache = cg, %[[BYTES]] :
+// CHECK: nvvm.cp.async.shared.global
+// CHECK-NOT: nvvm.cp.async
+// CHECK: nvvm.mma.sync
+// CHECK: nvvm.cp.async.shared.global
+// CHECK: nvvm.cp.async.shared.global
+// CHECK-NEXT: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async.shared.global
+// CHECK: scf.yield
+func.func @beside_product(%p: !tile.ptr<f16>, %w: !tile.ptr<f16>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c8 = arith.constant 8 : index
+  %c16 = arith.constant 16 : index
+  %c32 = arith.constant 32 : index
+  %c128 = arith.constant 128 : index
+  %zero = arith.constant dense<0.0> : tensor<16x16xf32>
+  %v = tile.view %p[%c0] sizes(%c128, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
+  %x = tile.view %w[%c0] sizes(%c128, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
+  %q = tile.alloc_shared : !tile.shared<16 x 32 x f16>
+  %k = tile.alloc_shared : !tile.shared<16 x 32 x f16, stages 2>
+  %y = tile.alloc_shared : !tile.shared<16 x 32 x f16, stages 2>
+  %sum = scf.for %n = %c0 to %c8 step %c1 iter_args(%acc = %zero) -> (tensor<16x16xf32>) {
+    tile.await_loads
+    %slot = arith.remui %n, %c2 : index
+    %following = arith.addi %n, %c1 : index
+    %other = arith.remui %following, %c2 : index
+    %more = arith.cmpi slt, %following, %c8 : index
+    scf.if %more {
+      %row = arith.muli %following, %c16 : index
+      %to = tile.slot %k[%other] : !tile.shared<16 x 32 x f16, stages 2> -> !tile.shared<16 x 32 x f16>
+      %to2 = tile.slot %y[%other] : !tile.shared<16 x 32 x f16, stages 2> -> !tile.shared<16 x 32 x f16>
+      tile.async_load %v[%row, %c0] bounds [false, false] to %to : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+      tile.async_load %x[%row, %c0] bounds [false, false] to %to2 : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+    }
+    tile.commit_loads
+    %keys = tile.slot %k[%slot] : !tile.shared<16 x 32 x f16, stages 2> -> !tile.shared<16 x 32 x f16>
+    %s = tile.dot %q, %keys, %acc trans_b : !tile.shared<16 x 32 x f16>, !tile.shared<16 x 32 x f16> -> tensor<16x16xf32>
+    scf.yield %s : tensor<16x16xf32>
+  }
+  return
+}
+
+// -----
+
+// Rows that a branch of a step asks for (tile-sink-rows) stay there: the thread's own part of a row's number, and so all
+// that is made of it, depends on a zero that no compiler knows, the sign of the loop's number.
+// CHECK-LABEL: llvm.func @rows_in_step(
+// CHECK: scf.for %[[N:[a-z0-9]+]] =
+// CHECK: scf.if
+// CHECK: %[[NUMBER:.*]] = arith.index_cast %[[N]] : index to i32
+// CHECK: %[[SIGN:.*]] = arith.shrui %[[NUMBER]], %c31_i32{{.*}} : i32
+// CHECK: %[[ROW:.*]] = arith.ori %{{.*}}, %[[SIGN]] : i32
+// CHECK: %[[OWN:.*]] = arith.addi %[[ROW]], %{{.*}} : i32
+// CHECK: arith.addi %{{.*}}, %[[OWN]] : i32
+// CHECK: scf.yield
+func.func @rows_in_step(%number: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %first = arith.trunci %number : i64 to i32
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %start = tile.splat %first : tensor<16xi32>
+  %r = scf.for %j = %c0 to %c16 step %c1 iter_args(%s = %start) -> (tensor<16xi32>) {
+    %partial = arith.cmpi eq, %j, %c0 : index
+    %next = scf.if %partial -> (tensor<16xi32>) {
+      %rows = tile.index %first axis 0 : tensor<16xi32>
+      %x = arith.addi %s, %rows : tensor<16xi32>
+      scf.yield %x : tensor<16xi32>
+    } else {
+      scf.yield %s : tensor<16xi32>
+    }
+    scf.yield %next : tensor<16xi32>
+  }
   return
 }
