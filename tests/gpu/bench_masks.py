@@ -94,19 +94,20 @@ def in_turns(calls: list, repeats: int) -> list:
     return [statistics.median(of) for of in times]
 
 
-def rate_at(s: int, lengths: list, causal: bool, d: int, repeats: int) -> float:
-    """TFLOP/s without a mask for sequences of these lengths, measured for one length at a time."""
-    pairs = total = 0.0
-    rates = {}
-    for length in lengths:
-        if length not in rates:
-            batch = max(1, round(BATCH * s / length))
-            call = lambda: tilewright.flash_attn_func(*tensors, causal=causal, **ENGINE)  # noqa: E731
-            tensors = inputs(batch, length, HEADS, d)
-            rates[length] = 4 * batch * HEADS * d * pairs_of(length, causal) / 1e9 / milliseconds(call, repeats)
-        pairs += pairs_of(length, causal)
-        total += pairs_of(length, causal) / rates[length]
-    return pairs / total
+def own_rates(groups: list, d: int, repeats: int) -> list:
+    """TFLOP/s without a mask, of each of `groups`: (seqlens, causal), sequences of these lengths, each weighed by its
+    pairs. A length is measured with as many tokens as the other calls have; all lengths take turns."""
+    problems = sorted({(length, causal) for lengths, causal in groups for length in lengths})
+    calls, work = [], []
+    for length, causal in problems:
+        batch = max(1, round(BATCH * 8192 / length))
+        tensors = inputs(batch, length, HEADS, d)
+        calls.append(lambda tensors=tensors, causal=causal: tilewright.flash_attn_func(
+            *tensors, causal=causal, **ENGINE))
+        work.append(4 * batch * HEADS * d * pairs_of(length, causal) / 1e9)
+    rates = dict(zip(problems, (w / ms for w, ms in zip(work, in_turns(calls, repeats)))))
+    return [sum(pairs_of(n, causal) for n in lengths) / sum(pairs_of(n, causal) / rates[n, causal] for n in lengths)
+            for lengths, causal in groups]
 
 
 def masked_rates(d: int, s: int, cases: list, repeats: int, more: list = ()) -> tuple:
@@ -143,12 +144,12 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
             causal = [given.get("causal", False) for given, _ in cases] + [False]
             print(f"| {d} | {s} | {plain[0]:.0f} | {plain[1]:.0f} | " + by_plain(rates, plain, causal) + " |",
                   flush=True)
-            own = [rate_at(s, lengths_of(s, shares), causal, d, repeats)
-                   for shares in (EQUAL, UNEQUAL) for causal in (False, True)]
+            own = own_rates([(lengths_of(s, shares), causal) for shares in (EQUAL, UNEQUAL)
+                             for causal in (False, True)] + [([b - a for a, b in zip(ends, ends[1:])], False)],
+                            d, repeats)
             q, k, v = inputs(BATCH, s, HEADS, d)
             few = milliseconds(lambda: tilewright.flash_attn_func(q, k[:, :s // 4], v[:, :s // 4], **ENGINE), repeats)
-            own.append(4 * BATCH * HEADS * d / 1e9 * s * (s // 4) / few)
-            own.append(rate_at(s, [b - a for a, b in zip(ends, ends[1:])], False, d, repeats))
+            own.insert(4, 4 * BATCH * HEADS * d / 1e9 * s * (s // 4) / few)
             third.append(f"| {d} | {s} | " + " | ".join(f"{r / o:.2f} ({o:.0f})" for r, o in zip(
                 rates[2:6] + rates[7:], own)) + " |")
     lengths = (512, 1024, 2048, 4096)
@@ -173,15 +174,16 @@ def dropout(head_dims: list, seqlens: list, repeats: int) -> None:
             turned = [x.transpose(1, 2) for x in (q, k, v)]
             for causal in (False, True):
                 work = 4 * BATCH * HEADS * d * pairs_of(s, causal) / 1e9
-                rates = []
-                for p in (0.0, 0.1):
+
+                def peer(p):
                     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-                        rates.append(work / milliseconds(
-                            lambda: F.scaled_dot_product_attention(*turned, is_causal=causal, dropout_p=p), repeats))
-                for p in (0.0, 0.1):
-                    rates.append(work / milliseconds(
-                        lambda: tilewright.flash_attn_func(
-                            q, k, v, causal=causal, dropout_p=p, rng=(1, 2), **ENGINE), repeats))
+                        return F.scaled_dot_product_attention(*turned, is_causal=causal, dropout_p=p)
+
+                def ours(p):
+                    return tilewright.flash_attn_func(q, k, v, causal=causal, dropout_p=p, rng=(1, 2), **ENGINE)
+
+                calls = [lambda f=f, p=p: f(p) for f in (peer, ours) for p in (0.0, 0.1)]
+                rates = [work / ms for ms in in_turns(calls, repeats)]
                 print(f"| {d} | {s} | {'causal' if causal else 'dense'} | " + " | ".join(f"{r:.0f}" for r in rates)
                       + f" | {rates[3] / rates[1]:.2f} |", flush=True)
 

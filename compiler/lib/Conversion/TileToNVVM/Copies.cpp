@@ -44,7 +44,8 @@ LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {
 //===----------------------------------------------------------------------===//
 
 bool FunctionLowering::onlyStartsCopies(scf::IfOp op) {
-  if (roles || op.getNumResults() != 0 || op.elseBlock()) {
+  // A group of a ring's: others are started in the middle of a step.
+  if (roles || op.getNumResults() != 0 || op.elseBlock() || !isa_and_nonnull<tile::CommitLoadsOp>(op->getNextNode())) {
     return false;
   }
   bool any = false;
@@ -67,23 +68,23 @@ LogicalResult FunctionLowering::holdCopies(scf::IfOp op) {
       return failure();
     }
   }
-  if (!mayHoldCopies) {
-    releaseCopies();
-  }
   return success();
 }
 
+/// Addresses are in registers while products run. Where accumulators leave little room for that, operands have less,
+/// and products wait for them. But where products stand in branches, copies ahead of them are a part of the step in which
+/// nothing else can run, and that costs more. (compiler/README.md has the figures.)
 void FunctionLowering::findRoomForCopies() {
-  // Addresses are in registers while products run. Where accumulators leave little room for that, operands have less:
-  // products would wait for them, which costs more than starting copies ahead (a causal kernel of d 128: 3 percent).
   constexpr int64_t mostAccumulators = 128;
   int64_t scores = 0, outputs = 0;
+  bool branches = false;
   func.walk([&](tile::DotOp dot) {
     auto count = static_cast<int64_t>(countOf(cast<RankedTensorType>(dot.getResult().getType())));
     int64_t &most = dot.getTransB() ? scores : outputs;
     most = std::max(most, count);
+    branches |= isa<scf::IfOp>(dot->getParentOp());
   });
-  mayHoldCopies = scores + outputs <= mostAccumulators;
+  mayHoldCopies = branches || scores + outputs <= mostAccumulators;
 }
 
 /// Operations that only find out what a step has to do: they may run while copies wait to be started.

@@ -98,9 +98,9 @@ LogicalResult FunctionLowering::run() {
   kernel->setAttr("nvvm.kernel", b.getUnitAttr());
   const int64_t blockThreads = gpuBlockThreads(warps, roles);
   kernel->setAttr("nvvm.reqntid", b.getDenseI32ArrayAttr({static_cast<int32_t>(blockThreads)}));
-  if (roles) {
-    kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1)); // without it setmaxnreg has no effect
-  }
+  // Without it setmaxnreg has no effect; and ptxas may leave registers unused so that more blocks fit, for which there
+  // is no shared memory (d 192, dense: 173 registers instead of 230, and products that wait for every operand).
+  kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1));
   if (rowByRow) {
     kernel->setAttr(tile::kRowByRowAttr, b.getUnitAttr());
   }
@@ -398,13 +398,14 @@ LogicalResult FunctionLowering::lowerWhile(scf::WhileOp op) {
 LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
   Value condition = scalars.lookup(op.getCondition());
   LogicalResult status = success();
-  if (onlyStartsCopies(op)) {
+  if (mayHoldCopies && onlyStartsCopies(op)) {
     return holdCopies(op);
   }
   if (op.getNumResults() == 0) {
     if (op.elseBlock()) {
       return op.emitOpError("expected results, or no else block");
     }
+    releaseCopies(); // every thread starts them, whether it comes into the branch or not
     ifThen(condition, [&] { status = lowerBlock(*op.thenBlock()); });
     return status;
   }

@@ -7,7 +7,7 @@
 // CHECK: llvm.mlir.global external @causal_shared() {addr_space = 3 : i32, alignment = 16 : i64}
 // CHECK-LABEL: llvm.func @causal(
 // CHECK-SAME: !llvm.ptr<1>
-// CHECK-SAME: nvvm.kernel, nvvm.reqntid = array<i32: 32>
+// CHECK-SAME: nvvm.kernel, nvvm.minctasm = 1 : i32, nvvm.reqntid = array<i32: 32>
 // q: 16 rows of 32 columns, 64 bytes; k the same with 32 rows; v 32 rows of 16 columns. Nothing is padded.
 // CHECK-SAME: tile.shared_bytes = 4096 : i64
 // CHECK: nvvm.read.ptx.sreg.ctaid.x
