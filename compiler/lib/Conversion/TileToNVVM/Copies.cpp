@@ -60,6 +60,9 @@ bool FunctionLowering::onlyStartsCopies(scf::IfOp op) {
 }
 
 LogicalResult FunctionLowering::holdCopies(scf::IfOp op) {
+  if (heldCopies.commit) {
+    releaseCopies(); // a group of their own: what waits counts groups
+  }
   Value condition = scalars.lookup(op.getCondition());
   for (Operation &inner : op.thenBlock()->without_terminator()) {
     if (auto copy = dyn_cast<tile::AsyncLoadOp>(inner)) {

@@ -190,6 +190,46 @@ func.func @beside_product(%p: !tile.ptr<f16>, %w: !tile.ptr<f16>)
 
 // -----
 
+// Two groups, as a ring of three buffers starts ahead of its loop: only the second is held back, for what waits counts
+// groups.
+// CHECK-LABEL: llvm.func @two_groups(
+// CHECK-COUNT-2: nvvm.cp.async.shared.global
+// CHECK-NEXT: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async
+// CHECK: nvvm.mma.sync
+// CHECK-COUNT-2: nvvm.cp.async.shared.global
+// CHECK-NEXT: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async
+// CHECK: llvm.return
+func.func @two_groups(%p: !tile.ptr<f16>, %n: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 3>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c16 = arith.constant 16 : index
+  %c32 = arith.constant 32 : index
+  %rows = arith.index_cast %n : i64 to index
+  %zero = arith.constant dense<0.0> : tensor<16x16xf32>
+  %v = tile.view %p[%c0] sizes(%rows, %c32) strides(%c32, %c1) : !tile.ptr<f16> -> !tile.view<2 x f16, unit 16>
+  %q = tile.alloc_shared : !tile.shared<16 x 32 x f16>
+  %k = tile.alloc_shared : !tile.shared<16 x 32 x f16, stages 3>
+  %some = arith.cmpi slt, %c0, %rows : index
+  scf.if %some {
+    %to = tile.slot %k[%c0] : !tile.shared<16 x 32 x f16, stages 3> -> !tile.shared<16 x 32 x f16>
+    tile.async_load %v[%c0, %c0] bounds [false, false] to %to : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  }
+  tile.commit_loads
+  %more = arith.cmpi slt, %c16, %rows : index
+  scf.if %more {
+    %to = tile.slot %k[%c1] : !tile.shared<16 x 32 x f16, stages 3> -> !tile.shared<16 x 32 x f16>
+    tile.async_load %v[%c16, %c0] bounds [false, false] to %to : !tile.view<2 x f16, unit 16>, !tile.shared<16 x 32 x f16>
+  }
+  tile.commit_loads
+  %s = tile.dot %q, %q, %zero trans_b : !tile.shared<16 x 32 x f16>, !tile.shared<16 x 32 x f16> -> tensor<16x16xf32>
+  return
+}
+
+// -----
+
 // Rows that a branch of a step asks for (tile-sink-rows) stay there: the thread's own part of a row's number, and so all
 // that is made of it, depends on a zero that no compiler knows, the sign of the loop's number.
 // CHECK-LABEL: llvm.func @rows_in_step(
