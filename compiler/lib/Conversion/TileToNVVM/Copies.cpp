@@ -75,8 +75,8 @@ LogicalResult FunctionLowering::holdCopies(scf::IfOp op) {
 }
 
 /// Addresses are in registers while products run. Where accumulators leave little room for that, operands have less,
-/// and products wait for them. But where products stand in branches, copies ahead of them are a part of the step in which
-/// nothing else can run, and that costs more. (compiler/README.md has the figures.)
+/// and products wait for them. But where products stand in branches, copies ahead of them are a part of the step in
+/// which nothing else can run, and that costs more. (kernels/docs/performance.md has the figures.)
 void FunctionLowering::findRoomForCopies() {
   constexpr int64_t mostAccumulators = 128;
   int64_t scores = 0, outputs = 0;
@@ -171,8 +171,7 @@ void FunctionLowering::releaseCopies() {
 /// The block copies a power of two of rows at a time, so a thread has the same chunk of rows that are one step apart,
 /// and its addresses follow from the first by additions of constants; threads that are too many for whole rows do not
 /// copy. Rows' swizzles repeat every eight rows, and so every few steps.
-FunctionLowering::Pieces FunctionLowering::copyPieces(tile::AsyncLoadOp op, Value condition,
-                                                                Pieces &branching) {
+FunctionLowering::Pieces FunctionLowering::copyPieces(tile::AsyncLoadOp op, Value condition, Pieces &branching) {
   const int64_t chunkBytes = chunkBytesOf(op);
   const SharedBuffer &buffer = sharedBuffers.find(op.getBuffer())->second;
   const int64_t chunks = buffer.pitch / chunkBytes; // of a row
@@ -214,13 +213,13 @@ FunctionLowering::Pieces FunctionLowering::copyPieces(tile::AsyncLoadOp op, Valu
 
 /// The thread's chunks of rows `threadRow`, `threadRow + rowStep` and so on.
 FunctionLowering::Pieces FunctionLowering::copyChunks(tile::AsyncLoadOp op, Value condition, Value threadRow,
-                                                                Value chunk, int64_t rowStep) {
+                                                      Value chunk, int64_t rowStep) {
   const SharedBuffer buffer = sharedBuffers.find(op.getBuffer())->second;
   const int64_t chunkBytes = chunkBytesOf(op);
   struct State {
     Value from, step, byte;
-    Value behind; ///< what the address was made to wait for
-    Value bytes;       ///< of a chunk whose row is there; null for all
+    Value behind;      ///< what the address was last made to wait for
+    Value bytes;       ///< i32, of a chunk whose row is there; null for the whole chunk
     Value row, inside; ///< i32: the thread's first row, counted from the first that is there, and how many are
     SmallVector<Value> places; ///< by the row modulo 8, which the swizzle depends on
   };
@@ -278,7 +277,7 @@ FunctionLowering::Pieces FunctionLowering::copyChunks(tile::AsyncLoadOp op, Valu
         state->from = LLVM::GEPOp::create(b, state->from.getType(), word, state->from, ValueRange{state->step});
       }
       if (copiesBehind && !loopNumbers.empty() && state->behind != copiesBehind) {
-        // ptxas would start all copies at once, ahead of the products.
+        // Else ptxas would start all copies at once, ahead of the products.
         Value zero = arith::AndIOp::create(b, copiesBehind, hiddenZero());
         zero = arith::ExtUIOp::create(b, b.getI64Type(), zero);
         state->from = LLVM::GEPOp::create(b, state->from.getType(), b.getI8Type(), state->from, ValueRange{zero});

@@ -139,14 +139,15 @@ private:
     size_t done = 0; ///< of `then`
     bool commit = false;
   };
-  void findRoomForCopies();
+  void findRoomForCopies(); ///< sets mayHoldCopies
+  /// Whether `op` asks for no more than whether a ring has a next block.
   bool onlyStartsCopies(mlir::scf::IfOp op);
   mlir::LogicalResult holdCopies(mlir::scf::IfOp op);
   bool mayStandAheadOfProduct(mlir::Operation &op);
   /// Each of its branches starts what is held, if a product stands in one; else it stays held behind them.
   HeldCopies copiesForBranchesOf(mlir::scf::IfOp op);
   CopySteps takeHeldCopies();
-  /// Emits pieces until so many are done.
+  /// Emits pieces until so many are done; with the last one, the group ends. Their addresses wait for `behind` (i32).
   void finishCopies(CopySteps &steps, size_t upTo, mlir::Value behind = {});
   void releaseCopies();
   Pieces copyPieces(tile::AsyncLoadOp op, mlir::Value condition, Pieces &branching);
@@ -208,8 +209,8 @@ private:
   mlir::Value toIndex(mlir::Value i32Value) {
     return mlir::arith::IndexCastOp::create(b, b.getIndexType(), i32Value);
   }
-  /// Within a loop: 0 (the sign of its number, which is at least 0), which no compiler knows. What depends on it stays in
-  /// the step. i32.
+  /// Within a loop: 0 (the sign of its number, which is at least 0), i32, which no compiler knows. What depends on it
+  /// stays in the step.
   mlir::Value hiddenZero();
   mlir::Value globalAddress(mlir::Value base, mlir::Type element, mlir::Value elements);
   /// Address of an element of a view, and the element; one new index a dimension.
@@ -247,7 +248,7 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   HeldCopies heldCopies;
   bool mayHoldCopies = false;
-  mlir::Value copiesBehind; ///< i32: not before it is known
+  mlir::Value copiesBehind; ///< i32: copies that are emitted now wait for it; or null
   llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around: index, or with roles i32
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
