@@ -47,6 +47,7 @@ struct Row {
   unsigned maxHeadDim;
   int64_t maxSeqlenQ;
   Schedule schedule;
+  TableRow origin;
 };
 
 struct GpuRow {
@@ -56,8 +57,9 @@ struct GpuRow {
   std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
   std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
-  int64_t maxShared;          ///< the SM's limit, in bytes
+  std::optional<int64_t> maxShared; ///< the SM's limit, in bytes; none: any
   Schedule schedule;
+  TableRow origin;
 };
 
 struct Sm90aRow {
@@ -66,6 +68,7 @@ struct Sm90aRow {
   std::optional<bool> masked;   ///< none: masked or not
   std::optional<bool> oddUnits; ///< none: either
   Schedule schedule;
+  TableRow origin;
 };
 
 /// The tables are part of the library and covered by tests: a fault in one is a fault of the build.
@@ -97,9 +100,10 @@ std::string_view text(const nlohmann::json &row, const char *name) {
   return *it->get_ptr<const std::string *>();
 }
 
+TableRow originOf(const nlohmann::json &row, const char *table) { return {table, std::string(text(row, "measured"))}; }
+
 /// The row's schedule, which is one of a GPU or one of a CPU.
 Schedule scheduleOf(const nlohmann::json &row, bool gpu) {
-  text(row, "measured");
   std::optional<Schedule> schedule = parseSchedule(text(row, "schedule"));
   if (!schedule || (schedule->warps != 0) != gpu) {
     badTable("a row has a bad schedule");
@@ -131,7 +135,8 @@ Row parseCpuRow(const nlohmann::json &entry) {
   if (!level) {
     badTable("a row has a bad level");
   }
-  return {*level, headDimBound(entry), bound(entry, "maxSeqlenQ"), scheduleOf(entry, /*gpu=*/false)};
+  return {*level, headDimBound(entry), bound(entry, "maxSeqlenQ"), scheduleOf(entry, /*gpu=*/false),
+          originOf(entry, "cpu.json")};
 }
 
 std::optional<bool> flag(const nlohmann::json &row, const char *name) {
@@ -146,9 +151,13 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
 }
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
-  const int64_t maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
-  GpuRow row{std::nullopt, headDimBound(entry), std::nullopt, std::nullopt, std::nullopt, std::nullopt,
-             maxShared, scheduleOf(entry, /*gpu=*/true)};
+  GpuRow row{};
+  row.maxHeadDim = headDimBound(entry);
+  row.schedule = scheduleOf(entry, /*gpu=*/true);
+  row.origin = originOf(entry, "gpu.json");
+  if (entry.contains("maxSharedKiB")) {
+    row.maxShared = bound(entry, "maxSharedKiB") * 1024;
+  }
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -161,10 +170,11 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
 
 Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
   const GpuRow row = parseGpuRow(entry);
-  if (row.schedule.groups == 0 || row.sm || row.matrix || row.longRows) {
-    badTable("a row of sm_90a.json has no groups, or names an SM, a matrix or long rows");
+  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.longRows || row.maxShared) {
+    badTable("a row of sm_90a.json has no groups, or names an SM, its shared memory, a matrix or long rows");
   }
-  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule};
+  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule,
+          originOf(entry, "sm_90a.json")};
 }
 
 // Never destroyed: a thread may still choose a schedule while the process exits.
@@ -259,11 +269,20 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   return schedule;
 }
 
-Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ) {
+/// Tells where a chosen schedule comes from, if anybody asks.
+template <typename Row> static Schedule take(const Row &row, const TableRow **origin) {
+  if (origin != nullptr) {
+    *origin = &row.origin;
+  }
+  return row.schedule;
+}
+
+Schedule kernels::chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ,
+                                 const TableRow **origin) {
   const unsigned widest = std::max(headDim, headDimV);
   for (const Row &row : cpuTable()) {
     if (row.level == level && widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ) {
-      return row.schedule;
+      return take(row, origin);
     }
   }
   badTable("no row matches: the last row of a level must have no bound");
@@ -283,28 +302,29 @@ int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, 
 }
 
 Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix,
-                                    unsigned scoreBytes, bool longRows) {
+                                    unsigned scoreBytes, bool longRows, const TableRow **origin) {
   const unsigned widest = std::max(headDim, headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
         row.matrix.value_or(matrix) == matrix && row.copied.value_or(scoreBytes != 0) == (scoreBytes != 0) &&
         row.longRows.value_or(longRows) == longRows &&
-        limit <= row.maxShared && forwardSharedBytes(row.schedule, headDim, headDimV, scoreBytes) <= limit) {
-      return row.schedule;
+        limit <= row.maxShared.value_or(limit) &&
+        forwardSharedBytes(row.schedule, headDim, headDimV, scoreBytes) <= limit) {
+      return take(row, origin);
     }
   }
   badTable("no row matches: the last row of gpu.json must have no bound and fit every GPU");
 }
 
 std::optional<Schedule> kernels::chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked,
-                                                     int64_t seqlenQ) {
+                                                     int64_t seqlenQ, const TableRow **origin) {
   const unsigned widest = std::max(headDim, headDimV);
   const bool oddUnits = headDim % 16 != 0 || headDimV % 16 != 0;
   for (const Sm90aRow &row : sm90aTable()) {
     if (widest <= row.maxHeadDim && seqlenQ <= row.maxSeqlenQ && row.masked.value_or(masked) == masked &&
         row.oddUnits.value_or(oddUnits) == oddUnits) {
-      return row.schedule;
+      return take(row, origin);
     }
   }
   return std::nullopt;

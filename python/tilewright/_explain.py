@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import inspect as python_inspect
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -14,7 +13,6 @@ from ._arrays import arrays_of
 from .errors import TilewrightError, Unsupported
 from .functions import checked_bool, flash_attn_func
 
-TABLES = Path(__file__).resolve().parent / "schedules"
 # A GPU's instruction families.
 FAMILIES = {
     "sm_80": "family sm_80 (mma.sync and cp.async, which every GPU has)",
@@ -170,9 +168,8 @@ def _explain(facts: Dict[str, Any], given: Dict[str, Any]) -> None:
     plan = inspect.plan(**arguments)
     info = inspect.info(engine)
     facts["device"] = _device(q, plan, info)
-    shared = _shared_bytes(q, info)
     facts["plan"] = {
-        "steps": [_step(step, q.shape[1], shared, "document_ids" in given, engine) for step in plan["steps"]],
+        "steps": [_step(step, plan, engine) for step in plan["steps"]],
         "workspace_bytes": plan["workspace_bytes"],
         "summary": _summary(plan),
     }
@@ -244,7 +241,7 @@ def _fields(key: str) -> Dict[str, str]:
     return dict(word.split("=", 1) for word in key.split()[1:])
 
 
-def _step(step: Dict[str, Any], seqlen_q: int, shared: int, documents: bool, engine: Any) -> Dict[str, Any]:
+def _step(step: Dict[str, Any], plan: Dict[str, Any], engine: Any) -> Dict[str, Any]:
     key = step["key"]
     kernel, fields = key.split()[0], _fields(key)
     facts = {
@@ -255,7 +252,7 @@ def _step(step: Dict[str, Any], seqlen_q: int, shared: int, documents: bool, eng
     }
     schedule = _schedule(fields)
     if kernel == "forward":
-        facts["schedule"] = {**schedule, **_measured(fields, seqlen_q, shared, documents)}
+        facts["schedule"] = {**schedule, **_measured(plan)}
     else:  # depends on the rows of a block only; its key has fixed values for the rest
         facts["schedule"] = {"text": schedule["text"], "block_m": schedule["block_m"]}
     return facts
@@ -293,61 +290,18 @@ def _schedule(fields: Dict[str, str]) -> Dict[str, Any]:
     return facts
 
 
-def _shared_bytes(q: Any, info: Dict[str, Any]) -> int:
-    """Shared memory of a block on q's GPU; 0 on a CPU."""
-    if not getattr(q, "is_cuda", False):
-        return 0
-    return next(d["shared_bytes_per_block"] for d in info["devices"]["cuda"]["devices"] if d["index"] == q.device.index)
-
-
 def _hides(fields: Dict[str, str]) -> bool:
     """Whether rows of a forward kernel see intervals of keys, rather than all of them."""
     return fields["mask"] != "none" or "windowLeft" in fields or "rowBounds" in fields
 
 
-def _is_copied(operand: str) -> bool:
-    """Whether a GPU copies blocks of a bias or mask, as a key names it, to shared memory ahead of their use."""
-    kind, _, align = operand.partition(":")
-    return align != "strided" and (kind == "matrix_f32" or (kind == "matrix" and align != "a2"))
-
-
-def _measured(fields: Dict[str, str], seqlen_q: int, shared: int, documents: bool) -> Dict[str, Any]:
-    """The text ``measured`` of the table row that a forward key's schedule comes from.
-
-    The library chose it; here the row is found again: the first that allows the problem and has that schedule.
-    """
-    family, _, target = fields["target"].partition(":")
-    table = TABLES / {"cpu": "cpu.json", "sm_90a": "sm_90a.json"}.get(family, "gpu.json")
-    if not table.is_file():
-        return {"measured": None, "why": "this package carries no schedule tables"}
-    widest = max(int(fields["headDim"]), int(fields["headDimV"]))
-    sm = target.rpartition("_")[2]
-    odd_units = any(int(fields[name]) % 16 for name in ("headDim", "headDimV"))
-    matrix = any(fields.get(name, "").startswith("matrix") for name in ("bias", "attnMask"))
-    # What the library calls masked when it looks into the table (Plan.cpp).
-    masked = fields["mask"] != "none" or "windowLeft" in fields or "dropout" in fields or documents
-    copied = any(_is_copied(fields.get(name, "")) for name in ("bias", "attnMask"))
-    others = ("windowLeft", "varlen", "seqUsedK", "alibi", "softcap", "dropout", "probs", "bias", "attnMask")
-    hides = fields["mask"] != "none" or "keyPadding" in fields
-    long_rows = hides and not documents and not any(name in fields for name in others)
-    for row in json.loads(table.read_text())["rows"]:
-        if (
-            row["schedule"] == fields["schedule"]
-            and row.get("level", target) == target
-            and str(row.get("sm", sm)) == sm
-            and row.get("matrix", matrix) == matrix
-            and row.get("copied", copied) == copied
-            and row.get("masked", masked) == masked
-            and row.get("longRows", long_rows) == long_rows
-            and row.get("oddUnits", odd_units) == odd_units
-            and (target == "ptx" or shared <= row.get("maxSharedKiB", shared) * 1024)
-            and widest <= row.get("maxHeadDim", widest)
-            and seqlen_q <= row.get("maxSeqlenQ", seqlen_q)
-        ):
-            measured = row["measured"]
-            why = f"a row of the schedule table ({table.name}) has it"
-            return {"measured": measured, "why": why + (": " + measured if measured else ", not measured")}
-    return {"measured": None, "why": "no row of the schedule table has it: Engine(schedule=) asked for it"}
+def _measured(plan: Dict[str, Any]) -> Dict[str, Any]:
+    """The text ``measured`` of the table row that a plan's forward kernel has its schedule from."""
+    row = plan.get("schedule_row")
+    if row is None:
+        return {"measured": None, "why": "no row of the schedule table has it: Engine(schedule=) asked for it"}
+    why = f"a row of the schedule table ({row['table']}) has it"
+    return {"measured": row["measured"], "why": why + (": " + row["measured"] if row["measured"] else ", not measured")}
 
 
 def _not_used(step: Dict[str, Any], facts: Dict[str, Any], given: Dict[str, Any]) -> List[Dict[str, str]]:

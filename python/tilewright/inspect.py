@@ -91,8 +91,9 @@ def plan(
     Arguments and errors are those of ``flash_attn_func``.
 
     Returns:
-        ``{"steps": [{"key", "programs"}, ...], "workspace_bytes"}``, and, where a Hopper GPU's forward kernel is not of
-        its own instruction family sm_90a, ``"why_not_sm_90a"``.
+        ``{"steps": [{"key", "programs"}, ...], "workspace_bytes"}``; ``"schedule_row"``, ``{"table", "measured"}``, if
+        the forward kernel's schedule comes from a table, not from ``Engine(schedule=)``; and, where a Hopper GPU's
+        forward kernel is not of its own instruction family sm_90a, ``"why_not_sm_90a"``.
     """
     tensors = _named(bias, attn_mask, key_padding_mask, alibi_slopes, document_ids, seqused_k)
     options = (softmax_scale, causal, causal_align)

@@ -124,6 +124,8 @@ def test_why_a_schedule():
     schedule = report.to_dict()["plan"]["steps"][0]["schedule"]
     assert (schedule["block_m"], schedule["block_n"], schedule["register_tile"]) == (48, 32, "3x1")
     assert schedule["measured"] is None and "Engine(schedule=)" in str(report)
+    assert "schedule_row" not in inspect.plan(q, k, v, engine=Engine(cache_dir="", schedule="kq:48x32:3x1"))
+    assert inspect.plan(q, k, v)["schedule_row"]["table"] == "cpu.json"
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,10 @@ TW_EXPORT TwStatus tw_engine_events(TwEngine *engine, TwString *json);
 /// stream capture every kernel must have been loaded by an earlier call, else TW_CACHE_MISS. A device without memory
 /// pools makes packed GLM wait for the stream. NULL engine: the default one.
 TW_EXPORT TwStatus tw_forward(TwEngine *engine, const TwForwardArgs *args);
-/// The steps that tw_forward would run, without data: JSON {"steps": [{"key", "programs"}], "workspace_bytes"}, and
-/// "why_not_sm_90a", a text, where a Hopper GPU's forward kernel is not of its own instruction family.
+/// The steps that tw_forward would run, without data: JSON {"steps": [{"key", "programs"}], "workspace_bytes"},
+/// "schedule_row", {"table", "measured"}, where the forward kernel's schedule comes from a table and not from
+/// TwEngineOptions, and "why_not_sm_90a", a text, where a Hopper GPU's forward kernel is not of its own instruction
+/// family.
 TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, TwString *json);
 /// Which key blocks the kernel skips, runs unmasked, or masks. Writes block_m, block_n, and, if `map` is not NULL,
 /// batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*), row-major; `capacity` is map's size.

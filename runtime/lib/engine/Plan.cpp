@@ -143,6 +143,7 @@ bool fitsTensorMap(const std::array<int64_t, 4> &strides, std::array<int64_t, 3>
 struct ScheduleChoice {
   kernels::Schedule schedule;
   const char *whyNotSm90a = nullptr;
+  const kernels::TableRow *row = nullptr; ///< null: the schedule that options ask for
 };
 
 /// Null if the sm_90a family serves a problem whose key is complete but for its schedule; else what stands in the way.
@@ -185,13 +186,14 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
       std::optional<kernels::Schedule> schedule = options.schedule;
       if (!schedule || schedule->groups == 0) {
         schedule = kernels::chooseSm90aSchedule(key.headDim, key.headDimV, key.mask != attn::MaskKind::None,
-                                                problem.seqlenQ);
+                                                problem.seqlenQ, &choice.row);
         if (schedule && !options.persistent) {
           schedule->persistent = 0;
         }
       }
       if (schedule) {
-        return {*schedule};
+        choice.schedule = *schedule;
+        return choice;
       }
       choice.whyNotSm90a = "its schedule table has no row for these head dims";
     }
@@ -210,19 +212,21 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
     choice.schedule = kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
                                                  static_cast<unsigned>(problem.headDimV), masked,
                                                  isMatrix(problem.bias) || isMatrix(problem.attnMask),
-                                                 scoreBytes(key), longRows);
+                                                 scoreBytes(key), longRows, &choice.row);
   } else {
     choice.schedule = kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
-                                              static_cast<unsigned>(problem.headDimV), problem.seqlenQ);
+                                              static_cast<unsigned>(problem.headDimV), problem.seqlenQ, &choice.row);
   }
   return choice;
 }
 
-KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options, const char *&whyNotSm90a) {
+/// And what `plan` says of its schedule.
+KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options, Plan &plan) {
   KernelKey key = problemKey(problem, options);
   const ScheduleChoice choice = chooseSchedule(problem, options, key);
   key.schedule = choice.schedule;
-  whyNotSm90a = choice.whyNotSm90a;
+  plan.whyNotSm90a = choice.whyNotSm90a;
+  plan.scheduleRow = choice.row;
   key.evenM = problem.seqlenQ % key.schedule.blockM == 0;
   key.evenN = problem.seqlenK % key.schedule.blockN == 0;
   key.normalize();
@@ -376,7 +380,7 @@ Plan runtime::makePlan(const AttentionProblem &problem, const PlanOptions &optio
   if (problem.empty()) {
     return plan;
   }
-  const KernelKey key = forwardKey(problem, options, plan.whyNotSm90a);
+  const KernelKey key = forwardKey(problem, options, plan);
   const int64_t rowBlocks = kernels::ceilDiv(problem.seqlenQ, key.schedule.blockM);
   const int64_t batchRowBlocks = product(problem.batch, rowBlocks, "the number of programs");
   if (problem.mask == attn::MaskKind::GlmPacked) {
@@ -422,6 +426,9 @@ std::string runtime::planJson(const Plan &plan) {
     json["steps"].push_back({{"key", toText(step.key)}, {"programs", step.programs}});
   }
   json["workspace_bytes"] = plan.workspaceBytes;
+  if (plan.scheduleRow != nullptr) {
+    json["schedule_row"] = {{"table", plan.scheduleRow->table}, {"measured", plan.scheduleRow->measured}};
+  }
   if (plan.whyNotSm90a != nullptr) {
     json["why_not_sm_90a"] = plan.whyNotSm90a;
   }

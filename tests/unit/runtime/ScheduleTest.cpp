@@ -166,8 +166,12 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
                 row.value("copied", bytes != 0) == (bytes != 0) && kib <= row.value("maxSharedKiB", 227) &&
                 row.value("longRows", longRows) == longRows &&
                 forwardSharedBytes(schedule, headDim, headDimV, bytes) <= kib * 1024) {
-              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes, longRows)),
+              const TableRow *chosen = nullptr;
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes, longRows, &chosen)),
                         row["schedule"]);
+              ASSERT_NE(chosen, nullptr);
+              EXPECT_STREQ(chosen->table, "gpu.json");
+              EXPECT_EQ(chosen->measured, row["measured"]);
               ++probes;
               break;
             }

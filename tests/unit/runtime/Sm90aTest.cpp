@@ -224,6 +224,16 @@ TEST(Sm90a, PlansTakeItWhereItServes) {
     const nlohmann::json plan = nlohmann::json::parse(planJson(makePlan(problem, hopper())));
     EXPECT_THAT(plan.value("why_not_sm_90a", "(none)"), HasSubstr(reason));
   }
+  // A plan says which row its schedule is from, unless the engine's was asked for.
+  auto tableOf = [](const AttentionProblem &problem, const PlanOptions &options) {
+    return nlohmann::json::parse(planJson(makePlan(problem, options)))
+        .value("/schedule_row/table"_json_pointer, std::string("(none)"));
+  };
+  EXPECT_EQ(tableOf(served(), hopper()), "sm_90a.json");
+  AttentionProblem capped = served();
+  capped.softcap = 30.0;
+  EXPECT_EQ(tableOf(capped, hopper()), "gpu.json");
+  EXPECT_EQ(tableOf(served(), hopper("qk:128x64:w4")), "(none)");
   EXPECT_THAT(makePlan(served(), portable).whyNotSm90a, HasSubstr("cuda_target"));
   EXPECT_THAT(makePlan(served(), hopper("qk:128x64:w4")).whyNotSm90a, HasSubstr("engine's schedule"));
   PlanOptions ampere;

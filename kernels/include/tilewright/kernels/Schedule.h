@@ -64,9 +64,16 @@ inline constexpr std::string_view kScheduleForm =
     "run many programs, :t where groups take turns to start products, and :r where threads compute one row's softmax "
     "after the other's, as in qk:192x128:g3:s2:p2:t and qk:128x128:g2:s2:p2:r";
 
-/// The row of the schedule table for a forward problem; the first row that matches wins.
+/// Which row of a schedule table was chosen. Lives as long as the process.
+struct TableRow {
+  const char *table;    ///< "cpu.json", "gpu.json" or "sm_90a.json"
+  std::string measured; ///< what was compared for it; empty if nothing was
+};
+
+/// The row of the schedule table for a forward problem; the first row that matches wins, and `*row` is set to it.
 /// The choice may look at lengths: the result is part of the key, the lengths are not.
-Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ);
+Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int64_t seqlenQ,
+                        const TableRow **row = nullptr);
 
 /// Bytes of shared memory that a block of the forward kernel has on a GPU: a block of q, rings of k and of v, and rings
 /// of blocks of those biases and masks that are copied, `scoreBytes` a score (the sum of sharedScoreBytes).
@@ -79,11 +86,12 @@ int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned 
 /// nothing else changes scores, and rows may see all keys up to some end, but for padding: no window, no documents, no
 /// sequences of different lengths.
 Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false,
-                           unsigned scoreBytes = 0, bool longRows = false);
+                           unsigned scoreBytes = 0, bool longRows = false, const TableRow **row = nullptr);
 
 /// A schedule of the sm_90a family, from the table sm_90a.json; nothing where it has none for these head dims, which is
 /// where the other family is as fast.
-std::optional<Schedule> chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked, int64_t seqlenQ);
+std::optional<Schedule> chooseSm90aSchedule(unsigned headDim, unsigned headDimV, bool masked, int64_t seqlenQ,
+                                            const TableRow **row = nullptr);
 
 } // namespace tilewright::kernels
 

@@ -35,6 +35,7 @@ struct Plan {
   size_t rowBoundsAt = 0; ///< where the row bounds begin in it
   /// Where a forward kernel for SM 9.0 is of the family sm_80: why not of sm_90a, a clause about that family; else null.
   const char *whyNotSm90a = nullptr;
+  const kernels::TableRow *scheduleRow = nullptr; ///< of the forward kernel's schedule; null: the caller's own
 
   std::span<Step> list() { return {steps.data(), stepCount}; }
   std::span<const Step> list() const { return {steps.data(), stepCount}; }
@@ -74,7 +75,8 @@ Plan makePlan(const AttentionProblem &problem, const PlanOptions &options);
 /// Fills every step's slots. `workspace` may be null if the plan needs none.
 void bindPlan(Plan &plan, const AttentionProblem &problem, const ForwardPointers &pointers, void *workspace);
 
-/// {"steps": [{"key": text, "programs": n}], "workspace_bytes": n}, and "why_not_sm_90a": text where there is one.
+/// {"steps": [{"key": text, "programs": n}], "workspace_bytes": n}, "schedule_row": {"table": file, "measured": text}
+/// where the forward kernel's schedule is a table's, and "why_not_sm_90a": text where there is one.
 std::string planJson(const Plan &plan);
 
 } // namespace tilewright::runtime
