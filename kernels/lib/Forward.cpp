@@ -43,17 +43,17 @@ struct KeyBlock {
   Value keys, values;
 };
 
+/// What is known of a block's padding.
+struct PaddingOfBlock {
+  Value padded; ///< i1: there is padding between real keys; null without a padding mask
+  Value real;   ///< i1: there are real keys; null where nobody looked
+};
+
 /// What a loop over key blocks does about the mask.
 struct Masking {
   bool possible = false; ///< some of its blocks are partial
   Value when;            ///< i1, which ones: null if all are
-  Value padded;          ///< i1, in which ones there is padding between real keys; null without a padding mask
-  Value real;            ///< i1, in which ones there are real keys; null where the loop does not know
-};
-
-/// What a look into the padding mask tells of a block: i1, as in Masking.
-struct PaddingOfBlock {
-  Value padded, real;
+  PaddingOfBlock padding;
 };
 
 class Forward {
@@ -79,7 +79,7 @@ private:
   Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
-  Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking, Value real);
+  Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
                  llvm::function_ref<Softmax()> otherwise);
   /// Of a block, and what the loop knows of its padding (else nulls).
@@ -188,7 +188,7 @@ Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool mask
 /// Values at padded keys read as 0 too.
 Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
   return operand(b.load(values, {fromView(firstKey), zero}, {masking.possible, false}, {blockN, p.headDimV},
-                        masking.padded ? realKeys : Value(), masking.padded));
+                        masking.padding.padded ? realKeys : Value(), masking.padding.padded));
 }
 
 /// Looks only where there is padding between real keys at all, and for real keys only if a block without any is passed.
@@ -334,13 +334,12 @@ Softmax Forward::stepMatrix(const Softmax &state, Value queries, const KeyBlock 
 
 /// The step, or nothing where all keys of the block are padding: its weights would be 0, and the reference and the sums
 /// stay what they are.
-Softmax Forward::stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking,
-                            Value real) {
-  if (!real) {
+Softmax Forward::stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking) {
+  if (!masking.padding.real) {
     return stepMatrix(state, queries, block, masking);
   }
   return choose(
-      real, state, [&] { return stepMatrix(state, queries, block, masking); }, [&] { return state; });
+      masking.padding.real, state, [&] { return stepMatrix(state, queries, block, masking); }, [&] { return state; });
 }
 
 /// A branch of all threads, between what two steps make of `state`.
@@ -361,15 +360,16 @@ Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_re
 /// The step of a ring's block: keys and values are loaded ahead of its branches.
 Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   Masking ahead = masking;
-  if (masking.real) {
-    ahead.padded = arith::AndIOp::create(b, masking.padded, masking.real); // nobody reads the values of a passed block
+  const auto [padded, real] = masking.padding;
+  if (real) {
+    ahead.padding.padded = arith::AndIOp::create(b, padded, real); // nobody reads the values of a passed block
   }
   KeyBlock block{firstKey, loadKeyBlock(keys, firstKey, p.headDim, /*masked=*/true), loadValueBlock(firstKey, ahead)};
   if (!context.shape.twoBodies) {
-    return stepIfReal(state, queries, block, masking, masking.real);
+    return stepIfReal(state, queries, block, masking);
   }
   return choose(
-      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, {}, {}}, masking.real); },
+      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, masking.padding}); },
       [&] { return stepMatrix(state, queries, block, Masking{}); });
 }
 
@@ -433,7 +433,7 @@ void Forward::storeProbs(const Softmax &state, Value inverse, Value queries) {
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
   Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
-  Value s = scores(queries, {firstKey, {}, {}}, Masking{true, {}, {}, {}});
+  Value s = scores(queries, {firstKey, {}, {}}, Masking{true, {}, {}});
   Value difference = b.sub(s, context.broadcastQueries(reference));
   Value weights = b.exp2(b.mul(difference, b.splat(exponentFactor, shape)));
   Value probabilities = b.mul(weights, context.broadcastQueries(inverse));
@@ -549,10 +549,10 @@ void Forward::build() {
       if (padding.padded) {
         partial = arith::OrIOp::create(b, padding.padded, partial);
       }
-      return Masking{true, partial, padding.padded, padding.real};
+      return Masking{true, partial, padding};
     });
   } else {
-    auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, holes, {}}; };
+    auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, {holes, {}}}; };
     if (holes) {
       state = loop(state, queries, ranges.begin, ranges.end, all);
     } else if (start) {

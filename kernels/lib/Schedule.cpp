@@ -174,7 +174,7 @@ Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
     badTable("a row of sm_90a.json has no groups, or names an SM, its shared memory, a matrix or long rows");
   }
   return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule,
-          originOf(entry, "sm_90a.json")};
+          {"sm_90a.json", row.origin.measured}};
 }
 
 // Never destroyed: a thread may still choose a schedule while the process exits.

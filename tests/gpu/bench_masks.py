@@ -10,8 +10,8 @@ blocks of four, each behind one that is not counted: a clock that falls while th
 
 A row of a short document is as short as one of a short sequence, and what it costs to begin and to end a row weighs as
 much; so the third table has the rate by that of calls without the mask whose rows are as long: for documents and varlen
-batches sequences of each one's length, as many tokens in all, each weighed by its pairs; for a window as many keys as
-it shows a row.
+batches sequences of each one's length, 32768 tokens in all, each weighed by its pairs; for a window as many keys as it
+shows a row.
 """
 import argparse
 import datetime
@@ -26,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import tilewright
 
 BATCH, HEADS = 4, 16
+LONG = 8192  # tokens of the second table's sequences; the third table's calls have as many as a batch of such
 ENGINE = {}
 
 
@@ -96,11 +97,11 @@ def in_turns(calls: list, repeats: int) -> list:
 
 def own_rates(groups: list, d: int, repeats: int) -> list:
     """TFLOP/s without a mask, of each of `groups`: (seqlens, causal), sequences of these lengths, each weighed by its
-    pairs. A length is measured with as many tokens as the other calls have; all lengths take turns."""
+    pairs. Each length has the same number of tokens; all lengths take turns."""
     problems = sorted({(length, causal) for lengths, causal in groups for length in lengths})
     calls, work = [], []
     for length, causal in problems:
-        batch = max(1, round(BATCH * 8192 / length))
+        batch = max(1, round(BATCH * LONG / length))
         tensors = inputs(batch, length, HEADS, d)
         calls.append(lambda tensors=tensors, causal=causal: tilewright.flash_attn_func(
             *tensors, causal=causal, **ENGINE))
@@ -111,15 +112,15 @@ def own_rates(groups: list, d: int, repeats: int) -> list:
 
 
 def masked_rates(d: int, s: int, cases: list, repeats: int, more: list = ()) -> tuple:
-    """TFLOP/s of the dense and the causal call, and of each case: (keyword arguments, pairs), or in `more` (call,
-    pairs)."""
+    """TFLOP/s of the dense and the causal call, and of each case: (keyword arguments, pairs), or what one of `more`
+    makes of q, k and v: (call, pairs)."""
     q, k, v = inputs(BATCH, s, HEADS, d)
     plain = [(dict(causal=causal), pairs_of(s, causal)) for causal in (False, True)]
-    calls = [lambda given=given: tilewright.flash_attn_func(q, k, v, **ENGINE, **given) for given, _ in plain + cases]
-    calls += [make(q, k, v) for make, _ in more]
-    pairs = [n for _, n in plain + cases] + [n for _, n in more]
+    timed = [(lambda given=given: tilewright.flash_attn_func(q, k, v, **ENGINE, **given), pairs)
+             for given, pairs in plain + cases]
+    timed += [make(q, k, v) for make in more]
     work = 4 * BATCH * HEADS * d / 1e9
-    rates = [work * n / ms for n, ms in zip(pairs, in_turns(calls, repeats))]
+    rates = [work * pairs / ms for (_, pairs), ms in zip(timed, in_turns([call for call, _ in timed], repeats))]
     return rates[:2], rates[2:]
 
 
@@ -137,13 +138,11 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
         for s in seqlens:
             cases = [suffix(s), padded(s), documents(s, False, EQUAL), documents(s, True, EQUAL), documents(s, False),
                      documents(s, True), window(s, s // 4, 0), window(s, s // 8, s // 8)]
-            ends = varlen_ends(s)
-            packed = (lambda q, k, v: varlen(q, k, v, s)[0],
-                      sum((b - a) ** 2 for a, b in zip(ends, ends[1:])) / BATCH)
-            plain, rates = masked_rates(d, s, cases, repeats, [packed])
+            plain, rates = masked_rates(d, s, cases, repeats, [lambda q, k, v: varlen(q, k, v, s)])
             causal = [given.get("causal", False) for given, _ in cases] + [False]
             print(f"| {d} | {s} | {plain[0]:.0f} | {plain[1]:.0f} | " + by_plain(rates, plain, causal) + " |",
                   flush=True)
+            ends = varlen_ends(s)
             own = own_rates([(lengths_of(s, shares), causal) for shares in (EQUAL, UNEQUAL)
                              for causal in (False, True)] + [([b - a for a, b in zip(ends, ends[1:])], False)],
                             d, repeats)
@@ -156,10 +155,9 @@ def masks(head_dims: list, seqlens: list, repeats: int) -> None:
     print("\n| d | dense | causal | " + " | ".join(f"documents of {n} | causal" for n in lengths) + " |")
     print("|--:|--:|--:|" + "--:|--:|" * len(lengths))
     for d in head_dims:
-        s = 8192
-        cases = [documents(s, causal, tuple((i + 1) * n / s for i in range(s // n)))
+        cases = [documents(LONG, causal, tuple((i + 1) * n / LONG for i in range(LONG // n)))
                  for n in lengths for causal in (False, True)]
-        plain, rates = masked_rates(d, s, cases, repeats)
+        plain, rates = masked_rates(d, LONG, cases, repeats)
         print(f"| {d} | {plain[0]:.0f} | {plain[1]:.0f} | " + by_plain(rates, plain, [False, True] * len(lengths))
               + " |", flush=True)
     print("\n".join(third), flush=True)

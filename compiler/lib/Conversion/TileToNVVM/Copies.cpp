@@ -16,8 +16,7 @@ using namespace tilewright::tile2nvvm;
 
 int64_t FunctionLowering::chunkBytesOf(tile::AsyncLoadOp op) {
   tile::ViewType type = op.getView().getType();
-  int64_t elementBytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
-  return type.getUnit() ? std::max<int64_t>(type.getAlign(), elementBytes) : 0;
+  return type.getUnit() ? std::max<int64_t>(type.getAlign(), elementBytesOf(type.getElementType())) : 0;
 }
 
 LogicalResult FunctionLowering::lowerAsyncLoad(tile::AsyncLoadOp op) {

@@ -56,6 +56,8 @@ struct SharedBuffer {
   int64_t swizzleBits() const { return std::min<int64_t>(llvm::countr_zero(static_cast<uint64_t>(pitch / 16)), 3); }
 };
 
+inline int64_t elementBytesOf(mlir::Type element) { return (element.getIntOrFloatBitWidth() + 7) / 8; }
+
 /// The pointer arguments of tensors that `tile.fill` copies from, in the order of arguments: the kernel takes a tensor
 /// map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);

@@ -14,7 +14,7 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.rows = type.getRows();
   buffer.cols = type.getCols();
   buffer.paddedCols = gpuSharedColumns(buffer.cols);
-  buffer.elementBytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+  buffer.elementBytes = elementBytesOf(type.getElementType());
   buffer.pitch = gpuSharedPitch(buffer.cols, buffer.elementBytes);
   buffer.offset = sharedBytes;
   buffer.stages = type.getStages();

@@ -216,7 +216,7 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
   if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
     tile::SharedType type = alloc.getBuffer().getType();
     if (!roles) {
-      int64_t bytes = (type.getElementType().getIntOrFloatBitWidth() + 7) / 8;
+      int64_t bytes = tile2nvvm::elementBytesOf(type.getElementType());
       sharedBytes += type.getStages() * type.getRows() * gpuSharedPitch(type.getCols(), bytes);
       return success();
     }

@@ -24,10 +24,10 @@ bool isRows(Value value) {
   return tile && tile.getRank() == 1;
 }
 
-/// Of rows made ahead of `loop`: cheap, or a load, of memory that no kernel writes.
+/// Of rows made ahead of `loop`: without effects, but that it may read memory, which no kernel writes; and cheap.
 bool canRepeat(Operation *op, scf::ForOp loop) {
   return op && !loop->isAncestor(op) && op->getNumRegions() == 0 && op->getNumResults() == 1 &&
-         isRows(op->getResult(0)) && (isPure(op) || isa<LoadOp>(op)) && !isa<ReduceOp>(op);
+         isRows(op->getResult(0)) && wouldOpBeTriviallyDead(op) && !isa<ReduceOp>(op);
 }
 
 /// The branch of a step that holds `user`, if all other uses of `rows` in the loop are in it too.
@@ -52,7 +52,7 @@ Block *onlyBranch(Value rows, scf::ForOp loop) {
 
 /// A copy of what makes `rows`, and of what that needs, before the builder's place.
 Value repeat(OpBuilder &b, Value rows, scf::ForOp loop, IRMapping &done) {
-  if (done.contains(rows) || !isRows(rows) || !canRepeat(rows.getDefiningOp(), loop)) {
+  if (done.contains(rows) || !canRepeat(rows.getDefiningOp(), loop)) {
     return done.lookupOrDefault(rows);
   }
   Operation *op = rows.getDefiningOp();
@@ -81,7 +81,7 @@ private:
       }
       step.walk([&](Operation *user) {
         for (Value operand : user->getOperands()) {
-          if (!isRows(operand) || !canRepeat(operand.getDefiningOp(), loop)) {
+          if (!canRepeat(operand.getDefiningOp(), loop)) {
             continue;
           }
           Block *branch = onlyBranch(operand, loop);
@@ -111,7 +111,7 @@ private:
   }
 
   void eraseUnused(Operation *op) {
-    if (!op || !op->use_empty() || !(isPure(op) || isa<LoadOp>(op))) {
+    if (!op || !isOpTriviallyDead(op)) {
       return;
     }
     SmallVector<Operation *> sources;
