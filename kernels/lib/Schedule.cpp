@@ -205,7 +205,9 @@ std::string kernels::toText(const Schedule &schedule) {
     text += schedule.bodies == 1 ? "" : ":b" + std::to_string(schedule.bodies);
     text += schedule.persistent == 0 ? "" : ":p" + std::to_string(schedule.persistent);
     text += schedule.turns ? ":t" : "";
-    return schedule.rowByRow ? text + ":r" : text;
+    text += schedule.rowByRow ? ":r" : "";
+    text += schedule.splitLoops ? ":f" : "";
+    return schedule.bulkStores ? text + ":o" : text;
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
@@ -227,7 +229,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   if (!blocks) {
     return std::nullopt;
   }
-  bool wellFormed, turns = false, rowByRow = false;
+  bool wellFormed, turns = false, rowByRow = false, splitLoops = false, bulkStores = false;
   const bool roles = take(text, "g");
   if (roles || take(text, "w")) {
     if (roles) {
@@ -249,6 +251,8 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     }
     turns = roles && take(text, ":t");
     rowByRow = roles && take(text, ":r");
+    splitLoops = roles && take(text, ":f");
+    bulkStores = roles && take(text, ":o");
   } else {
     wellFormed = takeNumber(text, 1, 16, microRows) && take(text, "x") && takeNumber(text, 1, 8, microVectors);
   }
@@ -265,6 +269,8 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.persistent = static_cast<uint8_t>(persistent);
   schedule.turns = turns;
   schedule.rowByRow = rowByRow;
+  schedule.splitLoops = splitLoops;
+  schedule.bulkStores = bulkStores;
   schedule.bodies = static_cast<uint8_t>(bodies);
   return schedule;
 }

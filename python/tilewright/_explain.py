@@ -26,7 +26,7 @@ SCHEDULE_COUNTS = {
     "b": "bodies",
     "p": "query_buffers_of_persistent_blocks",
 }
-SCHEDULE_FLAGS = {"t": "turns", "r": "row_by_row"}
+SCHEDULE_FLAGS = {"t": "turns", "r": "row_by_row", "f": "split_loops", "o": "bulk_stores"}
 
 # What the fields of a key say; those of runtime/README.md.
 FIELDS = {

@@ -142,11 +142,11 @@ class Guarded:
         assert bool((self.buffer == self.SENTINEL).all()), "the output was written"
 
 
-def run_guarded(q, k, v, pad=8, what="", **kwargs):
+def run_guarded(q, k, v, pad=8, what="", engine=None, **kwargs):
     """A call with poisoned inputs and a guarded output, checked."""
     guarded = Guarded((*q.shape[:3], v.shape[3]), q.dtype, pad)
     inputs = [poisoned(x, pad) for x in (q, k, v)]
-    out, lse = run(*inputs, out=guarded.view, **kwargs)
+    out, lse = run(*inputs, out=guarded.view, engine=engine, **kwargs)
     assert out is guarded.view
     guarded.assert_kept()
     check(out, lse, q, k, v, what=what, **kwargs)

@@ -103,9 +103,20 @@ def test_blocks_run_several_programs(d, mask):
 
 @pytest.mark.parametrize(
     "schedule",
-    ["qk:128x64:g2:s2:p1", "qk:128x32:g2:s4:p2:t", "qk:192x64:g3:s3:p1", "qk:128x48:g2:t", "qk:128x80:g2:s2:r"],
+    [
+        "qk:128x64:g2:s2:p1",
+        "qk:128x32:g2:s4:p2:t",
+        "qk:192x64:g3:s3:p1",
+        "qk:128x48:g2:t",
+        "qk:128x80:g2:s2:r",
+        "qk:128x128:g2:s2:p2:f",
+        "qk:192x64:g3:s2:p1:t:f",
+        "qk:128x64:g2:s2:o",
+        "qk:192x64:g3:s2:p2:o",
+        "qk:128x80:g2:s2:p1:f:o",
+    ],
 )
-def test_persistent_blocks_turns_and_rows(schedule):
+def test_persistent_blocks_turns_rows_loops_and_stores(schedule):
     engine = Engine(schedule=schedule)
     q, k, v = problem(3, batch=3, sq=300, sk=700, heads=80, heads_k=2)
     for arguments in ({}, {"causal": True}):
@@ -114,6 +125,16 @@ def test_persistent_blocks_turns_and_rows(schedule):
         for _ in range(10):
             for again, first in zip(run(q, k, v, engine=engine, **arguments), (out, lse)):
                 assert same_bits(again, first)
+
+
+@pytest.mark.parametrize("d, d_v", [(64, 64), (40, 40), (72, 128), (128, 64), (256, 200), (8, 56)])
+def test_stores_by_tma(d, d_v):
+    """Nothing but the output's own rows and columns is written, whatever its strides."""
+    engine = Engine(schedule="qk:128x64:g2:s2:p1:f:o")
+    for mask in ("none", "causal", "glm_break", "glm_packed"):
+        for sq, sk in [(150, 170), (1, 77), (129, 64), (300, 100)]:
+            q, k, v = problem(d + sq, sq=sq, sk=sk, heads_k=2, dim=d, dim_v=d_v)
+            run_ours(q, k, v, what=f"{mask} {sq} x {sk}", engine=engine, **mask_arguments(mask, 2, sq, sk))
 
 
 def test_a_graph_replays_beside_calls():

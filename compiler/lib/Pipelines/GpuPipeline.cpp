@@ -21,6 +21,8 @@ void tilewright::addGpuScheduleStage(OpPassManager &pm) {
   pm.addNestedPass<func::FuncOp>(tile::createTileStageLoads());
   pm.addNestedPass<func::FuncOp>(tile::createTileSpecializeWarps());
   pm.addNestedPass<func::FuncOp>(tile::createTileOverlapProducts());
+  pm.addNestedPass<func::FuncOp>(tile::createTileSplitLoops());
+  pm.addNestedPass<func::FuncOp>(tile::createTileBulkStores());
   pm.addNestedPass<func::FuncOp>(tile::createTilePersistPrograms());
 }
 

@@ -15,7 +15,7 @@
 
 namespace tilewright::runtime::cuda {
 
-inline constexpr size_t kMaxTensorMaps = 3;
+inline constexpr size_t kMaxTensorMaps = 4;
 
 /// One for a key; a device's copy is loaded when it is first asked for. Copies stay loaded until the process ends, even
 /// when the engine is destroyed: work in streams and in captured graphs may still refer to them.

@@ -59,4 +59,10 @@ TensorMaps::TensorMaps(const DeviceInfo &device, const KernelKey &key, const Att
   for (const Tensor &tensor : tensors) {
     encode(device, key.dtype, tensor, maps_[count_++]);
   }
+  if (key.schedule.bulkStores) {
+    encode(device, key.dtype,
+           {"out", pointers.out, problem.out, problem.batch, problem.seqlenQ, problem.heads, problem.headDimV,
+            kTmaStoreRows},
+           maps_[count_++]);
+  }
 }

@@ -16,7 +16,8 @@ bool servesSm90a(const DeviceInfo &device);
 
 /// Of q, k and v: parameters of the forward kernel, behind its slots. Each describes the whole tensor, keys and values
 /// up to the last one that any row sees, in blocks of the schedule's rows by kTmaBoxColumns; columns and rows past the
-/// end are copied as zeros.
+/// end are copied as zeros. Where the schedule's outputs leave by TMA, out follows, in blocks of kTmaStoreRows; nothing
+/// is written past its end.
 class TensorMaps {
 public:
   /// None for a kernel of another family. Throws CudaError, naming the tensor.
@@ -26,7 +27,7 @@ public:
   std::span<const TensorMap> list() const { return {maps_.data(), count_}; }
 
 private:
-  std::array<TensorMap, 3> maps_;
+  std::array<TensorMap, 4> maps_;
   size_t count_ = 0;
 };
 

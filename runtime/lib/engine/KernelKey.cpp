@@ -36,12 +36,12 @@ constexpr bool keyIsPlain() {
          attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
          dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent,
-         turns, rowByRow, bodies] = schedule;
+         turns, rowByRow, splitLoops, bulkStores, bodies] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
                       varlen, seqUsedK, dropout, probs, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns,
-                      rowByRow, bodies);
+                      rowByRow, splitLoops, bulkStores, bodies);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -425,6 +425,8 @@ void KernelKey::normalize() {
     schedule.persistent = 0;
     schedule.turns = false;
     schedule.rowByRow = false;
+    schedule.splitLoops = false;
+    schedule.bulkStores = false;
     schedule.bodies = 1;
   }
   // Programs of a varlen batch may have rows past their sequence.
@@ -453,6 +455,8 @@ void KernelKey::normalize() {
       limits.schedule.persistent = 0;
       limits.schedule.turns = false;
       limits.schedule.rowByRow = false;
+      limits.schedule.splitLoops = false;
+      limits.schedule.bulkStores = false;
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -468,6 +472,9 @@ void KernelKey::normalize() {
   if (evenN || bias != attn::ScoreOperand::None || attnMask != attn::ScoreOperand::None) {
     schedule.bodies = 1; // no block is partial, or a tensor is read beside the products
   }
+  schedule.splitLoops = schedule.splitLoops && !evenN;
+  // The queries' buffer must have a box for each of the output's.
+  schedule.bulkStores = schedule.bulkStores && gpuBoxedPitch(headDimV) <= gpuBoxedPitch(headDim);
   normalizeScoreOperand(*this, bias, biasAlign);
   normalizeScoreOperand(*this, attnMask, attnMaskAlign);
   evenD = headDimsAreEven(*this);
@@ -540,6 +547,8 @@ size_t KernelKey::hash() const {
                       static_cast<uint64_t>(documents) << 36 | static_cast<uint64_t>(keyPadding) << 37 |
                       static_cast<uint64_t>(varlen) << 38 | static_cast<uint64_t>(seqUsedK) << 39 |
                       static_cast<uint64_t>(dropout) << 40 | static_cast<uint64_t>(probs) << 41 |
+                      static_cast<uint64_t>(schedule.splitLoops) << 42 |
+                      static_cast<uint64_t>(schedule.bulkStores) << 43 |
                       static_cast<uint64_t>(keyPaddingAlign) << 48 |
                       static_cast<uint64_t>(schedule.rowByRow) << 52 |
                       static_cast<uint64_t>(schedule.persistent) << 53 | static_cast<uint64_t>(schedule.turns) << 55 |
@@ -685,8 +694,10 @@ KernelKey runtime::parseKey(std::string_view text) {
     }
   }
   if (key != normalized) {
-    const std::string depends =
-        "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only";
+    const std::string depends = key.kind == KernelKind::Forward
+                                    ? "what changes nothing in a kernel is left out"
+                                    : "a " + std::string(fields.kind()) + " kernel depends on " +
+                                          (gpu ? "blockM and warps" : "blockM") + " only";
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) + "': " +
         (gpu && key.kind == KernelKind::RowBounds ? "row_bounds kernels of GPUs all have it" : depends));
   }

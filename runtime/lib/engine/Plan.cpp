@@ -225,6 +225,8 @@ KernelKey forwardKey(const AttentionProblem &problem, const PlanOptions &options
   KernelKey key = problemKey(problem, options);
   const ScheduleChoice choice = chooseSchedule(problem, options, key);
   key.schedule = choice.schedule;
+  key.schedule.bulkStores = key.schedule.bulkStores &&
+                            fitsTensorMap(problem.out, {problem.batch, problem.seqlenQ, problem.heads});
   plan.whyNotSm90a = choice.whyNotSm90a;
   plan.scheduleRow = choice.row;
   key.evenM = problem.seqlenQ % key.schedule.blockM == 0;

@@ -117,7 +117,7 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   if (key.sm != 0) {
     func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages,
                                                                   s.persistent, s.turns, s.rowByRow,
-                                                                  s.bodies));
+                                                                  s.splitLoops, s.bulkStores, s.bodies));
     func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, key.isSm90a() ? tile::kSm90aFamily
                                                                                   : tile::kSm80Family, key.sm));
   } else {
@@ -209,6 +209,8 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     static_cast<uint8_t>(gpuSchedule.getPersistent()),
                     gpuSchedule.getTurns(),
                     gpuSchedule.getRowByRow(),
+                    gpuSchedule.getSplitLoops(),
+                    gpuSchedule.getBulkStores(),
                     static_cast<uint8_t>(gpuSchedule.getBodies())};
     return true;
   }

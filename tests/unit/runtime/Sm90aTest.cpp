@@ -80,7 +80,8 @@ Plan planOfPacked(const char *schedule) {
 TEST(Sm90a, SchedulesHaveGroups) {
   for (const char *text : {"qk:128x128:g2:s2", "qk:128x176:g2:s2", "qk:192x64:g3:s4", "qk:128x16:g2", "qk:192x256:g3",
                            "qk:128x128:g2:s2:p2", "qk:192x128:g3:s2:p1:t", "qk:128x128:g2:t", "qk:128x128:g2:r",
-                           "qk:192x128:g3:s2:p2:t:r"}) {
+                           "qk:192x128:g3:s2:p2:t:r", "qk:128x128:g2:f", "qk:128x128:g2:o",
+                           "qk:192x128:g3:s2:p2:t:r:f:o"}) {
     const std::optional<kernels::Schedule> schedule = kernels::parseSchedule(text);
     ASSERT_TRUE(schedule) << text;
     EXPECT_EQ(toText(*schedule), text);
@@ -91,7 +92,8 @@ TEST(Sm90a, SchedulesHaveGroups) {
                            "kq:128x128:g2:s2", "qk:128x128:g2:s1", "qk:128x128:g2:s5", "qk:128x128:g2w8",
                            "qk:128x128:w8:g2", "qk:128x120:g2", "qk:128x128:g2:p0", "qk:128x128:g2:p3",
                            "qk:128x128:g2:t:p2", "qk:128x128:g2:p2:s2", "qk:128x64:w4:p2", "qk:128x64:w4:t",
-                           "qk:128x64:w4:r", "qk:128x128:g2:r:t"}) {
+                           "qk:128x64:w4:r", "qk:128x128:g2:r:t", "qk:128x64:w4:f", "qk:128x64:w4:o",
+                           "qk:128x128:g2:o:f"}) {
     EXPECT_FALSE(kernels::parseSchedule(text)) << text;
   }
   EXPECT_EQ(kernels::parseSchedule("qk:128x64:w8")->threads(), 256u);
@@ -153,7 +155,7 @@ TEST(Sm90a, KeysNameTheFamily) {
   EXPECT_NE(ptx.hash(), key.hash());
 
   for (const char *schedule : {"qk:128x128:g2:s2:p1", "qk:128x128:g2:s2:p2", "qk:128x128:g2:s2:t",
-                               "qk:128x128:g2:s2:r"}) {
+                               "qk:128x128:g2:s2:r", "qk:128x128:g2:s2:f", "qk:128x128:g2:s2:o"}) {
     KernelKey other = key;
     other.schedule = *kernels::parseSchedule(schedule);
     EXPECT_TRUE(parseKey(toText(other)) == other) << schedule;
@@ -168,6 +170,9 @@ TEST(Sm90a, KeysNameTheFamily) {
   EXPECT_THAT(message("sm_90a:sm_90", "sm_90a:sm_100"), HasSubstr("sm_80:ptx, sm_90a:sm_90, sm_90a:ptx"));
   EXPECT_THAT(message("sm_90a:sm_90", "sm_80:sm_90"), HasSubstr("must be one of the target's family sm_80"));
   EXPECT_THAT(message("qk:128x128:g2:s2", "qk:128x64:w4"), HasSubstr("must be one of the target's family sm_90a"));
+  EXPECT_THAT(message("evenN=0 evenD=1 mask=causal align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x128:g2:s2",
+                      "evenN=1 evenD=1 mask=none align=q:a16,k:a16,v:a16,out:a16 schedule=qk:128x128:g2:s2:f"),
+              HasSubstr("must be 'qk:128x128:g2:s2': what changes nothing in a kernel is left out"));
   KernelKey narrow = key;
   narrow.headDimV = 64;
   EXPECT_TRUE(parseKey(toText(narrow)) == narrow);
@@ -285,6 +290,32 @@ TEST(Sm90a, VisibleKeys) {
   EXPECT_EQ(visibleKeys(problem), 310);
 }
 
+/// Where they change nothing, or TMA could not write the output, the key is that of a schedule without them.
+TEST(Sm90a, LoopsAndStoresAreInKeysThatTheyChange) {
+  auto scheduleOf = [](const AttentionProblem &problem) {
+    const Plan plan = makePlan(problem, hopper("qk:128x64:g2:s2:f:o"));
+    return toText(plan.steps[plan.stepCount - 1].key.schedule);
+  };
+  AttentionProblem problem = served(); // 400 keys: the last block of 64 is partial
+  EXPECT_EQ(scheduleOf(problem), "qk:128x64:g2:s2:f:o");
+  AttentionProblem even = problem;
+  even.seqlenK = 384;
+  EXPECT_EQ(scheduleOf(even), "qk:128x64:g2:s2:o");
+  even.mask = attn::MaskKind::Causal;
+  EXPECT_EQ(scheduleOf(even), "qk:128x64:g2:s2:f:o");
+
+  AttentionProblem far = problem;
+  far.out[0] = int64_t{1} << 39;
+  EXPECT_EQ(scheduleOf(far), "qk:128x64:g2:s2:f") << "no tensor map has such a stride";
+  AttentionProblem wide = problem;
+  wide.headDim = 64;
+  EXPECT_EQ(scheduleOf(wide), "qk:128x64:g2:s2:f") << "a row of the output needs two boxes, of the queries one";
+  wide.headDim = 72;
+  wide.q = {300 * 4 * 72, 4 * 72, 72, 1};
+  wide.k = {400 * 2 * 72, 2 * 72, 72, 1};
+  EXPECT_EQ(scheduleOf(wide), "qk:128x64:g2:s2:f:o");
+}
+
 TEST(Sm90a, LaunchesTakeTensorMaps) {
   fakeCompiler().reset();
   FakeDriver driver(std::vector<FakeDevice>(1), /*tensorMaps=*/true);
@@ -329,6 +360,35 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
   } catch (const cuda::CudaError &error) {
     EXPECT_EQ(error.expression(), "cuTensorMapEncodeTiled(q)");
   }
+
+  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:o");
+  driver.maps.clear();
+  Engine(options).forward(call.args);
+  EXPECT_EQ(driver.maps.size(), 3u) << "a row of the output is wider than one of the queries: it leaves from registers";
+}
+
+/// Behind those of the tensors that are read; a warp's rows at once.
+TEST(Sm90a, OutputsThatLeaveByTmaHaveATensorMap) {
+  fakeCompiler().reset();
+  FakeDriver driver(std::vector<FakeDevice>(1), /*tensorMaps=*/true);
+  EngineOptions options;
+  options.threads = 1;
+  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:o");
+  Sizes sizes;
+  sizes.seqlenQ = 300;
+  sizes.seqlenK = 400;
+  sizes.headDim = sizes.headDimV = 96;
+  sizes.dtype = TW_BFLOAT16;
+  Call call(sizes);
+  putOnDevice(call);
+  Engine(options).forward(call.args);
+  ASSERT_EQ(driver.maps.size(), 4u);
+  const FakeDriver::EncodedMap &out = driver.maps[3];
+  EXPECT_EQ(out.memory, call.args.out.data);
+  EXPECT_EQ(out.type, cuda::kTensorMapBFloat16);
+  EXPECT_THAT(out.sizes, ElementsAre(96, 300, 4, 2));
+  EXPECT_THAT(out.strides, ElementsAre(4 * 96 * 2, 96 * 2, 300 * 4 * 96 * 2));
+  EXPECT_THAT(out.box, ElementsAre(64, 16, 1, 1));
 }
 
 /// Calls of persistent blocks, 24 programs each, and the counters that their launches were given.

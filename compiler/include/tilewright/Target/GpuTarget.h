@@ -76,6 +76,9 @@ constexpr int64_t gpuSharedPitch(int64_t cols, int64_t elementBytes = 2) {
 /// Columns of 16-bit elements that one TMA copy of the sm_90a family takes of each row: 128 bytes, its widest swizzle.
 inline constexpr int64_t kTmaBoxColumns = 64;
 
+/// Rows that one TMA copy to a tensor takes: a warp's.
+inline constexpr int64_t kTmaStoreRows = 16;
+
 /// Bytes that a row takes in shared memory in that family: whole boxes, the last one filled up with zeros.
 constexpr int64_t gpuBoxedPitch(int64_t cols) {
   return (cols + kTmaBoxColumns - 1) / kTmaBoxColumns * kTmaBoxColumns * 2;

@@ -58,8 +58,8 @@ struct SharedBuffer {
 
 inline int64_t elementBytesOf(mlir::Type element) { return (element.getIntOrFloatBitWidth() + 7) / 8; }
 
-/// The pointer arguments of tensors that `tile.fill` copies from, in the order of arguments: the kernel takes a tensor
-/// map for each, behind its other parameters.
+/// The pointer arguments of tensors that `tile.fill` copies from, and `tile.bulk_store` to, in the order of arguments:
+/// the kernel takes a tensor map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
 /// Begins the inline PTX of a wait for products, which accumulators pass through: nvvm-order-rows knows them by it.
@@ -180,8 +180,6 @@ private:
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
   void findNumbers(tile::RolesOp op);
   void narrow(mlir::Value value);
-  void prefetchTensorMaps(mlir::ValueRange maps);
-  mlir::LogicalResult lowerFill(tile::FillOp op);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);
   void arrive(mlir::Value barrier);
@@ -204,6 +202,20 @@ private:
   mlir::Value advance(mlir::Value descriptor, int64_t bytes);
   void multiply(llvm::SmallVectorImpl<mlir::Value> &acc, bool fromZero, llvm::ArrayRef<mlir::Value> a,
                 mlir::Value descriptor, mlir::Type element, bool transB);
+
+  //===- TensorMaps.cpp: TMA --------------------------------------------------------------------------------------===//
+  void prefetchTensorMaps(mlir::ValueRange maps);
+  mlir::LogicalResult lowerFill(tile::FillOp op);
+  mlir::LogicalResult lowerBulkStore(tile::BulkStoreOp op);
+  /// Where a block begins in a tensor: its map, and a coordinate (i32) in each of the map's dimensions, columns and
+  /// rows first.
+  struct MapPlace {
+    mlir::Value map;
+    llvm::SmallVector<mlir::Value> coordinates;
+    /// The coordinates of so many boxes of columns further on.
+    llvm::SmallVector<mlir::Value> ofBox(mlir::ImplicitLocOpBuilder &b, int64_t box) const;
+  };
+  mlir::FailureOr<MapPlace> placeInMap(mlir::Value viewed, mlir::ValueRange indices);
 
   //===- Shared emitters ------------------------------------------------------------------------------------------===//
   mlir::Value i32(int64_t value) { return mlir::arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }

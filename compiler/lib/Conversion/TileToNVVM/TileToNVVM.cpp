@@ -193,6 +193,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto fill = dyn_cast<tile::FillOp>(op)) {
     return lowerFill(fill);
   }
+  if (auto store = dyn_cast<tile::BulkStoreOp>(op)) {
+    return lowerBulkStore(store);
+  }
   if (auto take = dyn_cast<tile::TakeOp>(op)) {
     lowerTake(take);
     return success();

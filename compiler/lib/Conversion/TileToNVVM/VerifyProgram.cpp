@@ -54,7 +54,7 @@ private:
 bool isRoleOp(Operation *op) {
   return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp,
              tile::TakeTurnOp, tile::PassTurnOp, tile::ClaimProgramOp, tile::AnnounceProgramOp, tile::AwaitProgramOp,
-             tile::ProgramCountOp>(op);
+             tile::ProgramCountOp, tile::BulkStoreOp>(op);
 }
 
 /// Operations that the conversion, and the passes behind it, have code for.
@@ -181,7 +181,7 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
   }
   // Packed fragments hold half as many registers as others: nothing may take them for those.
   const bool carries = roles && isa<scf::ForOp, scf::YieldOp>(op);
-  if (!isa<tile::DotOp, tile::StartDotOp, tile::StoreOp, arith::ExtFOp>(op) && !carries) {
+  if (!isa<tile::DotOp, tile::StartDotOp, tile::StoreOp, tile::BulkStoreOp, arith::ExtFOp>(op) && !carries) {
     for (Type type : op->getOperandTypes()) {
       auto tile = dyn_cast<RankedTensorType>(type);
       if (tile && isHalf(tile.getElementType())) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Programs whose warps have roles (the sm_90a family): TMA fills rings that mbarriers guard, wgmma multiplies from
-// them. The producer is the block's last warpgroup, so that consumers' threads are numbered from 0.
+// Programs whose warps have roles (the sm_90a family): TMA fills rings that mbarriers guard (copies: TensorMaps.cpp),
+// wgmma multiplies from them. The producer is the block's last warpgroup, so that consumers' threads are numbered from
+// 0.
 //
 // A ring's buffer is one box after the other, each of all rows by 64 columns (128 bytes), which is what one TMA copy
 // with 128-byte swizzle writes and wgmma's descriptors describe. Columns past the tile's are zeros that TMA fills in.
@@ -19,11 +20,6 @@ constexpr int64_t kWarpgroup = 128;               ///< threads
 /// Named barriers: 0 is the whole block's, then one for each group's turns.
 constexpr int64_t kFirstTurnBarrier = 1;
 
-/// Dimensions of tensors (batch, seqlen, heads, head dim) in the order of their maps (runtime/lib/cuda/TensorMaps.cpp):
-/// what a block's columns and rows run along comes first.
-constexpr unsigned kRowDim = 1;
-constexpr std::array<unsigned, 4> kTensorMapDims = {3, kRowDim, 2, 0};
-
 /// Registers that a thread of each role has while it computes. A block starts with as many for each; together they are
 /// what a block of three or four warpgroups is given.
 struct RoleRegisters {
@@ -36,90 +32,7 @@ RoleRegisters registersOf(int64_t groups, bool persistent) {
   return persistent ? RoleRegisters{40, 232} : RoleRegisters{24, 240}; // coordinates of any program take more
 }
 
-/// A tensor's block in the terms of its tensor map: the kernel's pointer argument, and a coordinate in each dimension.
-struct TensorPlace {
-  BlockArgument base;
-  std::array<Value, 4> coordinates; ///< null: 0
-};
-
-/// The argument that `stride` is, as it came or cast to index.
-BlockArgument strideArgument(Value stride) {
-  if (auto cast = stride.getDefiningOp<arith::IndexCastOp>()) {
-    stride = cast.getIn();
-  }
-  return dyn_cast<BlockArgument>(stride);
-}
-
-/// Reads a view's address as coordinates: an argument's strides follow its pointer, and the offset is a sum of
-/// coordinates times strides.
-class PlaceReader {
-public:
-  explicit PlaceReader(tile::ViewOp view) : view(view) {}
-
-  FailureOr<TensorPlace> read() {
-    place.base = dyn_cast<BlockArgument>(view.getBase());
-    if (!place.base) {
-      return view.emitOpError("expected its pointer to be an argument: TMA copies what a tensor map describes");
-    }
-    std::optional<unsigned> row = dimensionOf(view.getStrides()[0]);
-    if (row != kRowDim || failed(readTerm(view.getOffset()))) {
-      return view.emitOpError("expected an offset of coordinates times the tensor's strides, and rows along its "
-                              "dimension 1: TMA copies what a tensor map describes");
-    }
-    return place;
-  }
-
-private:
-  std::optional<unsigned> dimensionOf(Value stride) {
-    BlockArgument argument = strideArgument(stride);
-    if (!argument || argument.getArgNumber() <= place.base.getArgNumber() ||
-        argument.getArgNumber() > place.base.getArgNumber() + 4) {
-      return std::nullopt;
-    }
-    return argument.getArgNumber() - place.base.getArgNumber() - 1;
-  }
-
-  LogicalResult readTerm(Value term) {
-    if (matchPattern(term, m_Zero())) {
-      return success();
-    }
-    if (auto sum = term.getDefiningOp<arith::AddIOp>()) {
-      return failure(failed(readTerm(sum.getLhs())) || failed(readTerm(sum.getRhs())));
-    }
-    auto product = term.getDefiningOp<arith::MulIOp>();
-    if (!product) {
-      return failure();
-    }
-    Value coordinate = product.getLhs();
-    std::optional<unsigned> dim = dimensionOf(product.getRhs());
-    if (!dim) {
-      coordinate = product.getRhs();
-      dim = dimensionOf(product.getLhs());
-    }
-    if (!dim || place.coordinates[*dim]) {
-      return failure();
-    }
-    place.coordinates[*dim] = coordinate;
-    return success();
-  }
-
-  tile::ViewOp view;
-  TensorPlace place;
-};
-
 } // namespace
-
-SmallVector<BlockArgument> tile2nvvm::mappedTensors(func::FuncOp func) {
-  SmallVector<BlockArgument> tensors;
-  func.walk([&](tile::FillOp fill) {
-    auto base = dyn_cast<BlockArgument>(fill.getView().getDefiningOp<tile::ViewOp>().getBase());
-    if (base && !llvm::is_contained(tensors, base)) {
-      tensors.push_back(base);
-    }
-  });
-  llvm::sort(tensors, [](BlockArgument a, BlockArgument b) { return a.getArgNumber() < b.getArgNumber(); });
-  return tensors;
-}
 
 bool tile2nvvm::isPersistent(func::FuncOp func) {
   return func.walk([](tile::ClaimProgramOp) { return WalkResult::interrupt(); }).wasInterrupted();
@@ -194,16 +107,6 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   return status;
 }
 
-/// The first copies would wait for their maps else: asked for before anything is computed.
-void FunctionLowering::prefetchTensorMaps(ValueRange maps) {
-  ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, thread, i32(0)), [&] {
-    for (Value map : maps) {
-      NVVM::PrefetchOp::create(b, NVVM::PrefetchCacheLevelAttr(), NVVM::CacheEvictionPriorityAttr(), map, Value(),
-                               /*tensormap=*/b.getUnitAttr());
-    }
-  });
-}
-
 /// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by, and what is divided,
 /// is narrowed, so that comparisons and counters, which the matrix unit waits for, take one instruction and one
 /// register each, and divisions no call.
@@ -273,49 +176,6 @@ FunctionLowering::RingPosition FunctionLowering::positionOf(const SharedBuffer &
 void FunctionLowering::waitBarrier(Value barrier, Value parity) {
   constexpr int64_t ticks = 10'000'000; // a hint for how long the hardware may suspend the thread before it asks again
   NVVM::MBarrierTryWaitParityOp::create(b, barrier, parity, i32(ticks));
-}
-
-LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
-  auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
-  FailureOr<TensorPlace> place = PlaceReader(view).read();
-  if (failed(place)) {
-    return failure();
-  }
-  Value map = tensorMaps.lookup(place->base);
-  auto toI32 = [&](Value value) -> Value {
-    return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-  };
-  SmallVector<Value> coordinates;
-  for (unsigned dim : kTensorMapDims) {
-    Value old = place->coordinates[dim];
-    Value coordinate = old ? toI32(old) : i32(0);
-    if (dim == kRowDim) {
-      coordinate = arith::AddIOp::create(b, coordinate, toI32(op.getIndices()[0]));
-    }
-    coordinates.push_back(coordinate);
-  }
-  Value firstCol = toI32(op.getIndices()[1]);
-
-  RingPosition position = positionOf(ring, op.getNumber());
-  // A buffer's first fill finds a barrier of which no phase has ended: to wait for the one before returns at once.
-  waitBarrier(barrierOf(ring, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
-  Value full = barrierOf(ring, false, position.slot);
-  NVVM::MBarrierArriveExpectTxOp::create(b, Type(), full, i32(ring.bytes()), NVVM::MemScopeKind::CTA,
-                                         /*relaxed=*/false, Value());
-  Value start = arith::MulIOp::create(b, position.slot, i32(ring.bytes()));
-  auto clusterMemory = LLVM::LLVMPointerType::get(b.getContext(), 7);
-  for (int64_t box = 0; box < ring.boxes(); ++box) {
-    Value address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{start});
-    address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
-                                  ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(ring.offset + box * ring.boxBytes)});
-    coordinates[0] = arith::AddIOp::create(b, firstCol, i32(box * kTmaBoxColumns));
-    Value target = LLVM::AddrSpaceCastOp::create(b, clusterMemory, address);
-    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, target, map, coordinates, full, ValueRange{}, Value(),
-                                                           Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
-                                                           NVVM::CTAGroupKindAttr(), Value());
-  }
-  return success();
 }
 
 void FunctionLowering::lowerTake(tile::TakeOp op) {

@@ -36,6 +36,8 @@ struct Schedule {
   bool turns = false; ///< of that family: warpgroups take turns to start products
   /// Of that family: each thread computes the softmax of its first row, then that of its second.
   bool rowByRow = false;
+  bool splitLoops = false; ///< of that family: loops of their own for full and for partial key blocks
+  bool bulkStores = false; ///< of that family: outputs leave through the queries' shared memory, by TMA
 
   /// Of the sm_80 family: copies of a step's code, 1 or 2; with 2, which takes more than one stage, key blocks that a
   /// mask cuts have a step of their own. 1 everywhere else.
@@ -48,8 +50,9 @@ struct Schedule {
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
 /// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2"; one of the sm_90a family has
-/// groups for warps, p with a number where blocks are persistent, t where groups take turns, and r where threads go row
-/// by row: "qk:192x128:g3:s2:p2:t", "qk:128x128:g2:s2:p2:r".
+/// groups for warps, p with a number where blocks are persistent, t where groups take turns, r where threads go row by
+/// row, f where full blocks have a loop of their own, and o where outputs leave by TMA: "qk:192x128:g3:s2:p2:t",
+/// "qk:128x128:g2:s2:p2:r", "qk:128x128:g2:s2:p2:f:o".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -61,8 +64,9 @@ inline constexpr std::string_view kScheduleForm =
     "with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
     "multiple of 16 * warps and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in "
     "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks "
-    "run many programs, :t where groups take turns to start products, and :r where threads compute one row's softmax "
-    "after the other's, as in qk:192x128:g3:s2:p2:t and qk:128x128:g2:s2:p2:r";
+    "run many programs, :t where groups take turns to start products, :r where threads compute one row's softmax after "
+    "the other's, :f where full blocks have a loop of their own, and :o where outputs leave by TMA, as in "
+    "qk:192x128:g3:s2:p2:t and qk:128x128:g2:s2:p2:r:f:o";
 
 /// Which row of a schedule table was chosen. Lives as long as the process.
 struct TableRow {

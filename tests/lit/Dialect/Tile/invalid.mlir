@@ -605,3 +605,33 @@ func.func @any_set_C1_count(%v: !tile.view<1 x i8>, %i: index) {
   %any = tile.any_set %v[%i] count 0 : !tile.view<1 x i8>
   return
 }
+
+// -----
+
+func.func @bulk_store_C1_bounds(%v: !tile.view<2 x bf16>, %i: index, %q: !tile.shared<128 x 64 x bf16>,
+                                %t: tensor<128x64xbf16>) {
+  // expected-error @+1 {{tile.bulk_store-C1}}
+  tile.bulk_store %t, %v[%i, %i] bounds [true] through %q
+      : tensor<128x64xbf16>, !tile.view<2 x bf16>, !tile.shared<128 x 64 x bf16>
+  return
+}
+
+// -----
+
+func.func @bulk_store_C2_room(%v: !tile.view<2 x bf16>, %i: index, %q: !tile.shared<128 x 64 x bf16>,
+                              %t: tensor<128x72xbf16>) {
+  // expected-error @+1 {{tile.bulk_store-C2: expected one buffer with boxes that hold 'tensor<128x72xbf16>', got '!tile.shared<128 x 64 x bf16>'}}
+  tile.bulk_store %t, %v[%i, %i] bounds [true, false] through %q
+      : tensor<128x72xbf16>, !tile.view<2 x bf16>, !tile.shared<128 x 64 x bf16>
+  return
+}
+
+// -----
+
+func.func @bulk_store_C2_ring(%v: !tile.view<2 x bf16>, %i: index, %q: !tile.shared<128 x 64 x bf16, stages 2>,
+                              %t: tensor<128x64xbf16>) {
+  // expected-error @+1 {{tile.bulk_store-C2}}
+  tile.bulk_store %t, %v[%i, %i] bounds [true, false] through %q
+      : tensor<128x64xbf16>, !tile.view<2 x bf16>, !tile.shared<128 x 64 x bf16, stages 2>
+  return
+}

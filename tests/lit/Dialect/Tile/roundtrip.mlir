@@ -224,3 +224,13 @@ func.func @clear_rows(%v: !tile.view<1 x i8, unit>, %row: index, %holes: i1) {
   tile.clear_rows %buffer where %v[%row] when %holes : !tile.shared<64 x 128 x bf16>, !tile.view<1 x i8, unit>
   return
 }
+
+// CHECK-LABEL: func.func @bulk_store(
+func.func @bulk_store(%v: !tile.view<2 x bf16, unit 16>, %row: index, %q: !tile.shared<128 x 64 x bf16>,
+                      %t: tensor<128x40xbf16>) {
+  %zero = arith.constant 0 : index
+  // CHECK: tile.bulk_store %{{.*}}, %{{.*}}[%{{.*}}, %{{.*}}] bounds [true, false] through %{{.*}} : tensor<128x40xbf16>, <2 x bf16, unit 16>, <128 x 64 x bf16>
+  tile.bulk_store %t, %v[%row, %zero] bounds [true, false] through %q
+      : tensor<128x40xbf16>, !tile.view<2 x bf16, unit 16>, !tile.shared<128 x 64 x bf16>
+  return
+}

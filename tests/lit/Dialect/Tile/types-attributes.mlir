@@ -35,11 +35,12 @@ func.func @most() attributes {tile.schedule = #tile.schedule<qk, 512 x 512, micr
   return
 }
 
-// A GPU's: stages, persistent blocks, turns and rows are left out where they are 1, 0 and false.
+// A GPU's: stages, persistent blocks, turns, rows, loops and stores are left out where they are 1, 0 and
+// false.
 // CHECK-LABEL: func.func @gpu(
 // CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 64, warps 4>
 func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 4, stages 1 persistent 0 turns false
-                                                         row_by_row false>} {
+                                                         row_by_row false split_loops false bulk_stores false>} {
   return
 }
 
@@ -47,6 +48,13 @@ func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 
 // CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 turns true row_by_row true>
 func.func @gpu_row_by_row()
     attributes {tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 turns true row_by_row true>} {
+  return
+}
+
+// CHECK-LABEL: func.func @gpu_loops_and_stores(
+// CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 split_loops true bulk_stores true>
+func.func @gpu_loops_and_stores()
+    attributes {tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 split_loops true bulk_stores true>} {
   return
 }
 

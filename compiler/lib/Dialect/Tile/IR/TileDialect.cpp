@@ -128,7 +128,7 @@ LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
 
 LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
                                       int64_t warps, int64_t stages, int64_t persistent, bool turns,
-                                      bool rowByRow, int64_t bodies) {
+                                      bool rowByRow, bool /*splitLoops*/, bool /*bulkStores*/, int64_t bodies) {
   if (warps < 1 || warps > 16) {
     return emitError() << "expected 1 to 16 warps, got " << warps;
   }

@@ -2,6 +2,7 @@
 //
 // Verifiers of the tile dialect. Each message starts with the number of the constraint in TileOps.td that it checks.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
+#include "tilewright/Target/GpuTarget.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
@@ -109,6 +110,18 @@ LogicalResult StoreOp::verify() {
     }
   }
   return verifyAccess(*this, "tile.store-C1", getView().getType(), getIndices().size(), getBounds(), tile);
+}
+
+LogicalResult BulkStoreOp::verify() {
+  auto tile = cast<RankedTensorType>(getTile().getType());
+  SharedType buffer = getThrough().getType();
+  if (tile.getRank() != 2 || buffer.getRows() != tile.getDimSize(0) ||
+      gpuBoxedPitch(buffer.getCols()) < gpuBoxedPitch(tile.getDimSize(1)) ||
+      buffer.getElementType() != tile.getElementType() || buffer.getStages() != 1) {
+    return emitOpError("tile.bulk_store-C2: expected one buffer with boxes that hold ")
+           << tile << ", got " << buffer;
+  }
+  return verifyAccess(*this, "tile.bulk_store-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }
 
 LogicalResult LoadScalarOp::verify() {

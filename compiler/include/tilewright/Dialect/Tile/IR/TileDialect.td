@@ -120,22 +120,27 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
     cuts is code of its own; with 1 all blocks share one, which asks. In the family `sm_90a` these are the consumers'
     warps, four for each 64 rows, and four more produce; with `persistent` a block runs one program after the other, and
     has so many buffers for queries; with `turns` their warpgroups take turns to start products; with `row_by_row` a
-    thread computes the softmax of its first row, then that of its second. On a function it is the attribute
-    `tile.schedule`.
+    thread computes the softmax of its first row, then that of its second; with `split_loops` full and partial key
+    blocks have loops of their own; with `bulk_stores` outputs leave through the queries' shared memory, by TMA. On a
+    function it is the attribute `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2 bodies 2>`,
     `#tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>`,
-    `#tile.gpu_schedule<128 x 128, warps 8, stages 2 persistent 2 row_by_row true>`
+    `#tile.gpu_schedule<128 x 128, warps 8, stages 2 persistent 2 row_by_row true>`,
+    `#tile.gpu_schedule<128 x 128, warps 8, stages 2 split_loops true bulk_stores true>`
   }];
   let parameters = (ins "int64_t":$blockM, "int64_t":$blockN, "int64_t":$warps,
                         DefaultValuedParameter<"int64_t", "1">:$stages,
                         DefaultValuedParameter<"int64_t", "0">:$persistent,
                         DefaultValuedParameter<"bool", "false">:$turns,
                         DefaultValuedParameter<"bool", "false">:$rowByRow,
+                        DefaultValuedParameter<"bool", "false">:$splitLoops,
+                        DefaultValuedParameter<"bool", "false">:$bulkStores,
                         DefaultValuedParameter<"int64_t", "1">:$bodies);
   let assemblyFormat = [{
     `<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? (`bodies` $bodies^)?
-    (`persistent` $persistent^)? (`turns` $turns^)? (`row_by_row` $rowByRow^)? `>`
+    (`persistent` $persistent^)? (`turns` $turns^)? (`row_by_row` $rowByRow^)?
+    (`split_loops` $splitLoops^)? (`bulk_stores` $bulkStores^)? `>`
   }];
   let genVerifyDecl = 1;
 }

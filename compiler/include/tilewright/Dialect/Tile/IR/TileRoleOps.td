@@ -72,6 +72,33 @@ def Tile_ReleaseOp : Tile_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]> {
   let assemblyFormat = "$ring `[` $number `]` attr-dict `:` type($ring)";
 }
 
+def Tile_BulkStoreOp : Tile_Op<"bulk_store", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "store a tile to a view through a ring's buffer (consumer)";
+  let description = [{
+    What `tile.store` does, by bulk copies of whole blocks of rows: each warpgroup puts its rows into the buffer, which
+    none of its products reads any more, and starts their copies. Waits until these have read the buffer; its contents
+    are lost. As with `tile.fill`, the tensor's end takes the place of the view's.
+
+    Constraints
+    - `tile.bulk_store-C1`: as `tile.store-C1`, on a rank-2 view.
+    - `tile.bulk_store-C2`: the buffer has the tile's rows and element type, one stage, and as many boxes of 64 columns
+      as the tile.
+
+    Example:
+    ```mlir
+    tile.bulk_store %t, %v[%row, %zero] bounds [true, false] through %q
+      : tensor<128x64xbf16>, !tile.view<2 x bf16, unit 16>, !tile.shared<128 x 64 x bf16>
+    ```
+  }];
+  let arguments = (ins Tile_Tile:$tile, Arg<Tile_ViewType, "", [MemWrite]>:$view, Variadic<Index>:$indices,
+                       DenseBoolArrayAttr:$bounds, Tile_SharedType:$through);
+  let assemblyFormat = [{
+    $tile `,` $view `[` $indices `]` `bounds` $bounds `through` $through attr-dict
+    `:` type($tile) `,` type($view) `,` type($through)
+  }];
+  let hasVerifier = 1;
+}
+
 def Tile_StartDotOp : Tile_Op<"start_dot", [MemoryEffects<[MemRead, MemWrite]>, AllTypesMatch<["acc", "result"]>]> {
   let summary = "start a product whose result is awaited later (consumer)";
   let description = [{

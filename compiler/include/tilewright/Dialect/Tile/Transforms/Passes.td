@@ -176,6 +176,53 @@ def TileOverlapProducts : Pass<"tile-overlap-products", "::mlir::func::FuncOp"> 
   let statistics = [Statistic<"numLoops", "loops", "Number of loops rotated">];
 }
 
+def TileSplitLoops : Pass<"tile-split-loops", "::mlir::func::FuncOp"> {
+  let summary = "Give full and partial blocks loops of their own (sm_90a)";
+  let description = [{
+    Where the schedule says so (`split_loops` of `#tile.gpu_schedule`): a loop of the consumers that branches on whether
+    its number lies ahead of the full blocks (`slt`) or behind them (`sge`), both if joined by `ori`, becomes a loop for
+    each of these ranges, one behind the other, that has the branch's code and asks nothing. Blocks that are skipped are
+    in none. A loop that asks for something else as well, or whose step is not 1, stays as it is.
+
+    Runs after `tile-overlap-products`. Bit-preserving.
+
+    Example: the body of `scf.for %j = %begin to %end` that starts with
+    ```mlir
+    %partial = arith.cmpi sge, %j, %full_end : index
+    %s = scf.if %partial -> (tensor<128x128xf32>) { ... hidden ... } else { scf.yield %scores : ... }
+    ```
+    becomes
+    ```mlir
+    %later = arith.maxsi %full_end, %begin : index
+    %middle = arith.minsi %later, %end : index
+    %full:2 = scf.for %j = %begin to %middle step %c1 iter_args(...) { ... %scores ... }
+    %all:2 = scf.for %j = %middle to %end step %c1 iter_args(... = %full#0 ...) { ... hidden ... }
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect", "::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numLoops", "loops", "Number of loops split">];
+}
+
+def TileBulkStores : Pass<"tile-bulk-stores", "::mlir::func::FuncOp"> {
+  let summary = "Let outputs leave through shared memory, by TMA (sm_90a)";
+  let description = [{
+    Where the schedule says so (`bulk_stores` of `#tile.gpu_schedule`): a store of a rank-2 tile by the consumers
+    becomes a `tile.bulk_store` through the first buffer that was taken ahead of the loop and has room for it, the
+    queries'. It is released behind the store, and nowhere else any more. Refused with a message where no buffer has
+    room, or rows of the view are not aligned to 16 bytes.
+
+    Runs after `tile-overlap-products`, before `tile-persist-programs`. Bit-preserving.
+
+    Example: `tile.store %out, %v[%row, %zero] bounds [true, false]` becomes
+    ```mlir
+    tile.bulk_store %out, %v[%row, %zero] bounds [true, false] through %q
+    tile.release %queries[%zero]
+    ```
+  }];
+  let dependentDialects = ["::tilewright::tile::TileDialect"];
+  let statistics = [Statistic<"numStores", "stores", "Number of stores that go through shared memory">];
+}
+
 def TilePersistPrograms : Pass<"tile-persist-programs", "::mlir::func::FuncOp"> {
   let summary = "Let a block run one program after the other (sm_90a)";
   let description = [{
@@ -185,7 +232,7 @@ def TilePersistPrograms : Pass<"tile-persist-programs", "::mlir::func::FuncOp"> 
     they finish this one. What stood ahead of the roles and follows from the program's number is computed in both
     loops, right before it is first needed. Fills of rings are numbered through from program to program.
 
-    Runs after `tile-overlap-products`. Bit-preserving.
+    Runs after `tile-overlap-products` and `tile-bulk-stores`. Bit-preserving.
 
     Example: the consumers
     ```mlir
