@@ -57,6 +57,8 @@ struct GpuRow {
   std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
   std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
+  std::optional<bool> causalDocuments; ///< none: whether those are what hides keys or not
+  int64_t minSeqlenK = 0;
   std::optional<int64_t> maxShared; ///< the SM's limit, in bytes; none: any
   Schedule schedule;
   TableRow origin;
@@ -145,7 +147,7 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
     return std::nullopt;
   }
   if (!found->is_boolean()) {
-    badTable("masked, matrix, copied, longRows or oddUnits is neither true nor false");
+    badTable("masked, matrix, copied, longRows, causalDocuments or oddUnits is neither true nor false");
   }
   return found->get<bool>();
 }
@@ -165,13 +167,18 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   row.matrix = flag(entry, "matrix");
   row.copied = flag(entry, "copied");
   row.longRows = flag(entry, "longRows");
+  row.causalDocuments = flag(entry, "causalDocuments");
+  if (entry.contains("minSeqlenK")) {
+    row.minSeqlenK = bound(entry, "minSeqlenK");
+  }
   return row;
 }
 
 Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
   const GpuRow row = parseGpuRow(entry);
-  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.longRows || row.maxShared) {
-    badTable("a row of sm_90a.json has no groups, or names an SM, its shared memory, a matrix or long rows");
+  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.longRows || row.causalDocuments ||
+      row.minSeqlenK != 0 || row.maxShared) {
+    badTable("a row of sm_90a.json has no groups, or names what only gpu.json's rows are asked for");
   }
   return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule,
           {"sm_90a.json", row.origin.measured}};
@@ -203,6 +210,7 @@ std::string kernels::toText(const Schedule &schedule) {
     text += schedule.groups != 0 ? "g" + std::to_string(schedule.groups) : "w" + std::to_string(schedule.warps);
     text += schedule.stages == 1 ? "" : ":s" + std::to_string(schedule.stages);
     text += schedule.bodies == 1 ? "" : ":b" + std::to_string(schedule.bodies);
+    text += schedule.perSm == 1 ? "" : ":c" + std::to_string(schedule.perSm);
     text += schedule.persistent == 0 ? "" : ":p" + std::to_string(schedule.persistent);
     text += schedule.turns ? ":t" : "";
     text += schedule.rowByRow ? ":r" : "";
@@ -223,7 +231,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
     return std::nullopt;
   }
   unsigned blockM, blockN, microRows = 0, microVectors = 0, warps = 0, stages = 1, groups = 0, persistent = 0;
-  unsigned bodies = 1;
+  unsigned bodies = 1, perSm = 1;
   bool blocks = takeNumber(text, 16, 512, blockM) && take(text, "x") && takeNumber(text, 16, 512, blockN) &&
                 take(text, ":") && blockM % 16 == 0 && blockN % 16 == 0;
   if (!blocks) {
@@ -245,6 +253,9 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
       if (wellFormed && !roles && take(text, ":b")) {
         wellFormed = takeNumber(text, 2, 2, bodies);
       }
+    }
+    if (wellFormed && !roles && take(text, ":c")) {
+      wellFormed = takeNumber(text, 2, 8, perSm) && perSm * warps <= kGpuWarpsPerSm;
     }
     if (wellFormed && roles && take(text, ":p")) {
       wellFormed = takeNumber(text, 1, 2, persistent);
@@ -272,6 +283,7 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   schedule.splitLoops = splitLoops;
   schedule.bulkStores = bulkStores;
   schedule.bodies = static_cast<uint8_t>(bodies);
+  schedule.perSm = static_cast<uint8_t>(perSm);
   return schedule;
 }
 
@@ -307,16 +319,18 @@ int64_t kernels::forwardSharedBytes(const Schedule &schedule, unsigned headDim, 
   return schedule.blockM * gpuSharedPitch(headDim) + schedule.stages * (keysAndValues + scores);
 }
 
-Schedule kernels::chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix,
-                                    unsigned scoreBytes, bool longRows, const TableRow **origin) {
-  const unsigned widest = std::max(headDim, headDimV);
+/// Whether a row that may ask for `wanted` matches what is.
+static bool matches(std::optional<bool> wanted, bool is) { return wanted.value_or(is) == is; }
+
+Schedule kernels::chooseGpuSchedule(unsigned sm, const GpuCall &call, const TableRow **origin) {
+  const unsigned widest = std::max(call.headDim, call.headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
-    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && row.masked.value_or(masked) == masked &&
-        row.matrix.value_or(matrix) == matrix && row.copied.value_or(scoreBytes != 0) == (scoreBytes != 0) &&
-        row.longRows.value_or(longRows) == longRows &&
-        limit <= row.maxShared.value_or(limit) &&
-        forwardSharedBytes(row.schedule, headDim, headDimV, scoreBytes) <= limit) {
+    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && call.seqlenK >= row.minSeqlenK &&
+        matches(row.masked, call.masked) && matches(row.matrix, call.matrix) &&
+        matches(row.copied, call.scoreBytes != 0) && matches(row.longRows, call.longRows) &&
+        matches(row.causalDocuments, call.causalDocuments) && limit <= row.maxShared.value_or(limit) &&
+        forwardSharedBytes(row.schedule, call.headDim, call.headDimV, call.scoreBytes) <= limit) {
       return take(row, origin);
     }
   }

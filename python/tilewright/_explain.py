@@ -24,6 +24,7 @@ SCHEDULE_COUNTS = {
     "g": "consumer_warpgroups",
     "s": "stages",
     "b": "bodies",
+    "c": "blocks_per_sm",
     "p": "query_buffers_of_persistent_blocks",
 }
 SCHEDULE_FLAGS = {"t": "turns", "r": "row_by_row", "f": "split_loops", "o": "bulk_stores"}

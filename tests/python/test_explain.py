@@ -132,6 +132,8 @@ def test_why_a_schedule():
     "text, said",
     [
         ("qk:128x64:w4:s2:b2", "blocks of 128 rows by 64 keys, orientation queries by keys, warps 4, stages 2, bodies 2"),
+        ("qk:64x64:w4:s2:c4", "warps 4, stages 2, blocks per sm 4"),
+        ("qk:128x128:g2:s2:f:o", "stages 2, split loops, bulk stores"),
         ("qk:192x128:g3:s2:p2:t", "consumer warpgroups 3, stages 2, query buffers of persistent blocks 2, turns"),
         ("qk:128x128:g2:s2:p1:r", "stages 2, query buffers of persistent blocks 1, row by row"),
         ("kq:48x32:3x1", "blocks of 48 rows by 32 keys, orientation keys by queries, register tile 3x1"),

@@ -36,12 +36,12 @@ constexpr bool keyIsPlain() {
          attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign, varlen, seqUsedK,
          dropout, probs, align, schedule] = key;
   auto &[orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent,
-         turns, rowByRow, splitLoops, bulkStores, bodies] = schedule;
+         turns, rowByRow, splitLoops, bulkStores, bodies, perSm] = schedule;
   return areKeyFields(kind, sm, level, dtype, mask, headDim, headDimV, evenM, evenN, evenD, bias, attnMask, biasAlign,
                       attnMaskAlign, alibi, softcap, windowLeft, rowBounds, documents, keyPadding, keyPaddingAlign,
                       varlen, seqUsedK, dropout, probs, align, schedule) &&
          areKeyFields(orientation, blockM, blockN, microRows, microVectors, warps, stages, groups, persistent, turns,
-                      rowByRow, splitLoops, bulkStores, bodies);
+                      rowByRow, splitLoops, bulkStores, bodies, perSm);
 }
 static_assert(keyIsPlain());
 static_assert(std::is_trivially_copyable_v<KernelKey>);
@@ -428,6 +428,7 @@ void KernelKey::normalize() {
     schedule.splitLoops = false;
     schedule.bulkStores = false;
     schedule.bodies = 1;
+    schedule.perSm = 1;
   }
   // Programs of a varlen batch may have rows past their sequence.
   evenM = evenM && !varlen;
@@ -451,6 +452,7 @@ void KernelKey::normalize() {
       limits.schedule.blockN = kernels::Schedule().blockN;
       limits.schedule.stages = 1;
       limits.schedule.bodies = 1;
+      limits.schedule.perSm = 1;
       limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
       limits.schedule.persistent = 0;
       limits.schedule.turns = false;
@@ -549,6 +551,7 @@ size_t KernelKey::hash() const {
                       static_cast<uint64_t>(dropout) << 40 | static_cast<uint64_t>(probs) << 41 |
                       static_cast<uint64_t>(schedule.splitLoops) << 42 |
                       static_cast<uint64_t>(schedule.bulkStores) << 43 |
+                      static_cast<uint64_t>(schedule.perSm) << 44 |
                       static_cast<uint64_t>(keyPaddingAlign) << 48 |
                       static_cast<uint64_t>(schedule.rowByRow) << 52 |
                       static_cast<uint64_t>(schedule.persistent) << 53 | static_cast<uint64_t>(schedule.turns) << 55 |

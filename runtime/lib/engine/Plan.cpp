@@ -201,18 +201,23 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
   if (options.schedule && (options.schedule->warps != 0) == gpu && options.schedule->groups == 0) {
     choice.schedule = *options.schedule;
   } else if (gpu) {
-    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers or a hyperbolic tangent take
-    // registers; not for padding, which ends all rows alike.
+    // Smaller blocks pay where rows see unequal numbers of keys, and where random numbers, a hyperbolic tangent or a
+    // second pass for probabilities take registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
-                        problem.dropoutP != 0.0 || problem.softcap != 0.0;
-    const bool longRows = (key.mask != attn::MaskKind::None || key.keyPadding) && !key.windowLeft &&
-                          !problem.documents.given && !key.varlen && !key.seqUsedK && !key.alibi && !key.softcap &&
-                          !key.dropout && !key.probs && key.bias == attn::ScoreOperand::None &&
-                          key.attnMask == attn::ScoreOperand::None;
-    choice.schedule = kernels::chooseGpuSchedule(options.sm, static_cast<unsigned>(problem.headDim),
-                                                 static_cast<unsigned>(problem.headDimV), masked,
-                                                 isMatrix(problem.bias) || isMatrix(problem.attnMask),
-                                                 scoreBytes(key), longRows, &choice.row);
+                        problem.dropoutP != 0.0 || problem.softcap != 0.0 || problem.probs.given;
+    const bool hidesOnly = !key.windowLeft && !key.varlen && !key.seqUsedK && !key.alibi && !key.softcap &&
+                           !key.dropout && !key.probs && key.bias == attn::ScoreOperand::None &&
+                           key.attnMask == attn::ScoreOperand::None;
+    const bool causal = key.mask != attn::MaskKind::None, documents = problem.documents.given;
+    const kernels::GpuCall call{.headDim = static_cast<unsigned>(problem.headDim),
+                                .headDimV = static_cast<unsigned>(problem.headDimV),
+                                .masked = masked,
+                                .matrix = isMatrix(problem.bias) || isMatrix(problem.attnMask),
+                                .scoreBytes = scoreBytes(key),
+                                .longRows = hidesOnly && !documents && (causal || key.keyPadding),
+                                .causalDocuments = hidesOnly && documents && causal,
+                                .seqlenK = problem.seqlenK};
+    choice.schedule = kernels::chooseGpuSchedule(options.sm, call, &choice.row);
   } else {
     choice.schedule = kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),
                                               static_cast<unsigned>(problem.headDimV), problem.seqlenQ, &choice.row);

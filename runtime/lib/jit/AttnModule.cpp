@@ -117,7 +117,8 @@ OwningOpRef<ModuleOp> runtime::buildAttnModule(MLIRContext &context, const Kerne
   if (key.sm != 0) {
     func->setAttr(tile::kScheduleAttr, tile::GpuScheduleAttr::get(&context, s.blockM, s.blockN, s.warps, s.stages,
                                                                   s.persistent, s.turns, s.rowByRow,
-                                                                  s.splitLoops, s.bulkStores, s.bodies));
+                                                                  s.splitLoops, s.bulkStores, s.bodies,
+                                                                  s.perSm));
     func->setAttr(tile::kTargetAttr, tile::GpuTargetAttr::get(&context, key.isSm90a() ? tile::kSm90aFamily
                                                                                   : tile::kSm80Family, key.sm));
   } else {
@@ -211,7 +212,8 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
                     gpuSchedule.getRowByRow(),
                     gpuSchedule.getSplitLoops(),
                     gpuSchedule.getBulkStores(),
-                    static_cast<uint8_t>(gpuSchedule.getBodies())};
+                    static_cast<uint8_t>(gpuSchedule.getBodies()),
+                    static_cast<uint8_t>(gpuSchedule.getPerSm())};
     return true;
   }
   return false;

@@ -50,6 +50,7 @@ std::string nameOf(const Group &group, bool even) {
          attn::stringifyMaskKind(group.mask).str() + (group.bias ? " bias" : "") + (even ? " even" : " uneven");
 }
 
+constexpr int64_t kSeqlenK = 4096; ///< for which the table is asked
 constexpr attn::MaskKind kMasks[] = {attn::MaskKind::None, attn::MaskKind::Causal, attn::MaskKind::GlmBreak,
                                      attn::MaskKind::GlmPacked};
 
@@ -89,9 +90,14 @@ KernelKey keyOf(const Group &group, bool even) {
     key.bias = attn::ScoreOperand::Matrix;
     key.biasAlign = attn::AlignClass::Bytes16;
   }
-  key.schedule = kernels::chooseGpuSchedule(group.sm, group.headDim, group.headDim,
-                                            group.mask != attn::MaskKind::None, group.bias, scoreBytesOf(key),
-                                            /*longRows=*/group.mask != attn::MaskKind::None && !group.bias);
+  const bool masked = group.mask != attn::MaskKind::None;
+  key.schedule = kernels::chooseGpuSchedule(group.sm, {.headDim = group.headDim,
+                                                       .headDimV = group.headDim,
+                                                       .masked = masked,
+                                                       .matrix = group.bias,
+                                                       .scoreBytes = scoreBytesOf(key),
+                                                       .longRows = masked && !group.bias,
+                                                       .seqlenK = kSeqlenK});
   key.normalize();
   return key;
 }
@@ -168,9 +174,15 @@ KernelKey keyOf(const FeatureKernel &kernel) {
   key.headDim = key.headDimV = kernel.headDim != 0 ? kernel.headDim : 64;
   key.align.fill(attn::AlignClass::Bytes16);
   kernel.change(key);
-  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout; // as Plan.cpp has it
-  const bool longRows = key.keyPadding && !key.documents && !key.dropout && !key.varlen;
-  key.schedule = kernels::chooseGpuSchedule(key.sm, key.headDim, key.headDimV, masked, false, 0, longRows);
+  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout || key.probs; // as Plan.cpp has it
+  const bool hidesOnly = !key.dropout && !key.varlen && !key.windowLeft;
+  key.schedule = kernels::chooseGpuSchedule(
+      key.sm, {.headDim = key.headDim,
+               .headDimV = key.headDimV,
+               .masked = masked,
+               .longRows = hidesOnly && key.keyPadding && !key.documents,
+               .causalDocuments = hidesOnly && key.documents && key.mask != attn::MaskKind::None,
+               .seqlenK = kSeqlenK});
   key.normalize();
   return key;
 }

@@ -200,11 +200,12 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
   EXPECT_EQ(kernels::toText(forwardSchedule(check(gpu), options)), "qk:64x32:w2");
   EXPECT_EQ(forwardSchedule(check(cpu), options), kernels::chooseSchedule(options.level, 8, 6, 5));
   options = gpuOptions("kq:32x16:4x2");
-  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, 8, 6, false));
+  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, {.headDim = 8, .headDimV = 6, .seqlenK = 7}));
   EXPECT_EQ(kernels::toText(forwardSchedule(check(cpu), options)), "kq:32x16:4x2");
   gpu.args.causal = 1;
   EXPECT_EQ(forwardSchedule(check(gpu), options),
-            kernels::chooseGpuSchedule(90, 8, 6, true, /*matrix=*/false, /*scoreBytes=*/0, /*longRows=*/true));
+            kernels::chooseGpuSchedule(
+                90, {.headDim = 8, .headDimV = 6, .masked = true, .longRows = true, .seqlenK = 7}));
 }
 
 TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {
@@ -655,7 +656,7 @@ TEST_F(Cuda, PlanAndBlockMapNeedNoContextAndNoData) {
   EXPECT_THAT(plan["steps"][0]["key"].get<std::string>(), HasSubstr("target=sm_80:sm_90"));
   int64_t blockM = 0, blockN = 0;
   ASSERT_EQ(tw_forward_block_map(engine, &call.args, &blockM, &blockN, nullptr, 0), TW_OK) << tw_last_error();
-  const kernels::Schedule schedule = kernels::chooseGpuSchedule(90, 8, 6, true);
+  const kernels::Schedule schedule = kernels::chooseGpuSchedule(90, {.headDim = 8, .headDimV = 6, .masked = true});
   EXPECT_EQ(blockM, schedule.blockM);
   EXPECT_EQ(blockN, schedule.blockN);
   EXPECT_EQ(driver.count("DevicePrimaryCtxRetain"), 0);

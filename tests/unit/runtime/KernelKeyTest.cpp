@@ -152,6 +152,7 @@ TEST(KernelKey, GpuFieldsChangeTextDigestAndHash) {
          key.schedule.stages = 2;
          key.schedule.bodies = 2;
        }},
+      {"blocks per SM", [](KernelKey &key) { key.schedule.perSm = 3; }},
       {"bias", [](KernelKey &key) { key.bias = attn::ScoreOperand::Matrix; }},
       {"bias vector", [](KernelKey &key) { key.bias = attn::ScoreOperand::Vector; }},
       {"bias type", [](KernelKey &key) { key.bias = attn::ScoreOperand::MatrixF32; }},

@@ -34,7 +34,8 @@ TEST(Schedule, TextRoundTripsOverTheWholeRange) {
   }
   EXPECT_EQ(toText(*parseSchedule("qk:128x64:w4")), "qk:128x64:w4");
   EXPECT_EQ(parseSchedule("qk:128x64:w4")->stages, 1);
-  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4", "qk:128x64:w4:s2:b2"}) {
+  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4", "qk:128x64:w4:s2:b2", "qk:64x64:w4:c2",
+                           "qk:64x64:w4:s2:c8", "qk:128x64:w8:s2:b2:c3"}) {
     EXPECT_EQ(toText(*parseSchedule(text)), text);
   }
 }
@@ -48,7 +49,8 @@ TEST(Schedule, MalformedAndOutOfRangeTextsAreRefused) {
         "kq:99999999999x64:8x2", "kq:128x64:w4", "qk:128x64:w", "qk:128x64:w0", "qk:528x64:w17", "qk:128x64:w3",
         "qk:64x64:w8", "qk:128x64:w4 ", "qk:128x64:w4x2", "qk:128x64:8x2w4", "qk:128x60:w4", "qk:128x64:w4:s1",
         "qk:128x64:w4:s5", "qk:128x64:w4:s", "qk:128x64:w4:s2 ", "kq:64x64:8x2:s2",
-        "qk:128x64:w4:b2", "qk:128x64:w4:s2:b1", "qk:128x64:w4:s2:b3", "qk:128x64:w4:b2:s2", "qk:128x128:g2:s2:b2"}) {
+        "qk:128x64:w4:b2", "qk:128x64:w4:s2:b1", "qk:128x64:w4:s2:b3", "qk:128x64:w4:b2:s2", "qk:128x128:g2:s2:b2",
+        "qk:64x64:w4:c1", "qk:64x64:w4:c9", "qk:256x64:w16:c5", "qk:64x64:w4:c3:s2", "qk:128x128:g2:c2"}) {
     EXPECT_FALSE(parseSchedule(text).has_value()) << text;
   }
 }
@@ -101,7 +103,8 @@ TEST(Schedule, GpuTableServesEveryHeadDim) {
   for (unsigned sm : {80u, 90u, 120u, 0xffffu}) {
     for (unsigned headDim = 1; headDim <= 256; ++headDim) {
       for (bool masked : {false, true}) {
-        const Schedule schedule = chooseGpuSchedule(sm, headDim, 257 - headDim, masked);
+        const Schedule schedule = chooseGpuSchedule(
+            sm, {.headDim = headDim, .headDimV = 257 - headDim, .masked = masked, .seqlenK = 4096});
         ASSERT_EQ(parseSchedule(toText(schedule)), schedule);
         ASSERT_GT(schedule.warps, 0);
       }
@@ -119,7 +122,12 @@ TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
         for (auto [masked, matrix, bytes] :
              {std::tuple{false, false, 0u}, {true, false, 0u}, {false, true, 0u}, {true, true, 2u}, {true, true, 4u},
               {false, true, 8u}}) {
-          const Schedule schedule = chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes);
+          const Schedule schedule = chooseGpuSchedule(sm, {.headDim = headDim,
+                                                                .headDimV = headDimV,
+                                                                .masked = masked,
+                                                                .matrix = matrix,
+                                                                .scoreBytes = bytes,
+                                                                .seqlenK = 4096});
           ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV, bytes), limit)
               << "sm_" << sm << " " << headDim << " " << headDimV << " " << toText(schedule);
           // ptxas keeps a block's registers below the limit if a thread may have any at all; with fewer it spills.
@@ -156,18 +164,31 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
   for (auto [sm, kib] : {std::pair{86u, 99}, {80u, 163}, {90u, 227}}) {
     for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
-        for (auto [masked, matrix, bytes, longRows] :
-             {std::tuple{false, false, 0u, false}, {true, false, 0u, false}, {true, false, 0u, true},
-              {false, false, 0u, true}, {false, true, 0u, false}, {true, true, 0u, false}, {false, true, 4u, false}}) {
+        for (const auto &asked : std::initializer_list<GpuCall>{{},
+                                                                {.seqlenK = 1024},
+                                                                {.masked = true},
+                                                                {.masked = true, .longRows = true},
+                                                                {.masked = true, .longRows = true, .seqlenK = 1023},
+                                                                {.masked = true, .longRows = true, .seqlenK = 1024},
+                                                                {.longRows = true, .seqlenK = 5000},
+                                                                {.masked = true, .causalDocuments = true},
+                                                                {.matrix = true},
+                                                                {.masked = true, .matrix = true},
+                                                                {.matrix = true, .scoreBytes = 4}}) {
+          GpuCall call = asked;
+          call.headDim = headDim;
+          call.headDimV = headDimV;
           for (const nlohmann::json &row : table["rows"]) {
             const Schedule schedule = parseSchedule(row["schedule"].get<std::string>()).value();
             if (row.value("sm", sm) == sm && std::max(headDim, headDimV) <= row.value("maxHeadDim", 256u) &&
-                row.value("masked", masked) == masked && row.value("matrix", matrix) == matrix &&
-                row.value("copied", bytes != 0) == (bytes != 0) && kib <= row.value("maxSharedKiB", 227) &&
-                row.value("longRows", longRows) == longRows &&
-                forwardSharedBytes(schedule, headDim, headDimV, bytes) <= kib * 1024) {
+                row.value("masked", call.masked) == call.masked && row.value("matrix", call.matrix) == call.matrix &&
+                row.value("copied", call.scoreBytes != 0) == (call.scoreBytes != 0) &&
+                kib <= row.value("maxSharedKiB", 227) && row.value("longRows", call.longRows) == call.longRows &&
+                row.value("causalDocuments", call.causalDocuments) == call.causalDocuments &&
+                call.seqlenK >= row.value("minSeqlenK", int64_t{0}) &&
+                forwardSharedBytes(schedule, headDim, headDimV, call.scoreBytes) <= kib * 1024) {
               const TableRow *chosen = nullptr;
-              EXPECT_EQ(toText(chooseGpuSchedule(sm, headDim, headDimV, masked, matrix, bytes, longRows, &chosen)),
+              EXPECT_EQ(toText(chooseGpuSchedule(sm, call, &chosen)),
                         row["schedule"]);
               ASSERT_NE(chosen, nullptr);
               EXPECT_STREQ(chosen->table, "gpu.json");
@@ -180,5 +201,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 7);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 11);
 }

@@ -33,6 +33,7 @@ inline constexpr uint16_t kPtxOnlySm = 0xffff;
 
 inline constexpr int64_t kGpuRegistersPerBlock = 65536;
 inline constexpr int64_t kGpuRegistersPerThread = 255;
+inline constexpr int64_t kGpuWarpsPerSm = 64; ///< at most; some GPUs have 48, where fewer blocks fit then
 
 /// Null for an SM that is not in the table, kPtxOnlySm among them.
 constexpr const GpuTarget *findGpuTarget(unsigned sm) {

@@ -76,7 +76,7 @@ class FunctionLowering {
 public:
   FunctionLowering(mlir::func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
       : func(func), warps(schedule.getWarps()), roles(target.getFamily() == tile::kSm90aFamily),
-        rowByRow(schedule.getRowByRow()), b(func.getLoc(), func.getContext()) {}
+        rowByRow(schedule.getRowByRow()), perSm(schedule.getPerSm()), b(func.getLoc(), func.getContext()) {}
 
   mlir::LogicalResult run();
 
@@ -87,6 +87,8 @@ private:
   mlir::LogicalResult lowerFor(mlir::scf::ForOp op);
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
   mlir::LogicalResult lowerWhile(mlir::scf::WhileOp op);
+  void findNumbers(); ///< of blocks and rows: sets `numbers`
+  void narrow(mlir::Value value);
   /// What this thread holds of tiles, and scalars, in order.
   llvm::SmallVector<mlir::Value> elementsOf(mlir::ValueRange values);
   /// The reverse.
@@ -178,8 +180,6 @@ private:
 
   //===- WarpRoles.cpp: producer and consumers, rings, products that overlap --------------------------------------===//
   mlir::LogicalResult lowerRoles(tile::RolesOp op);
-  void findNumbers(tile::RolesOp op);
-  void narrow(mlir::Value value);
   void lowerTake(tile::TakeOp op);
   void lowerRelease(tile::ReleaseOp op);
   void arrive(mlir::Value barrier);
@@ -253,6 +253,7 @@ private:
   int64_t warps; ///< that share tiles: with roles, the consumers
   bool roles;    ///< of the sm_90a family
   bool rowByRow; ///< a thread computes one row's softmax after the other's
+  int64_t perSm; ///< programs that are to fit an SM
   bool consuming = false; ///< in the consumers' region
   mlir::ImplicitLocOpBuilder b;
   mlir::Value thread, warp, lane, laneRow, laneCol; ///< i32; laneRow = lane / 4, laneCol = 2 (lane % 4)
@@ -263,7 +264,7 @@ private:
   HeldCopies heldCopies;
   bool mayHoldCopies = false;
   mlir::Value copiesBehind; ///< i32: copies that are emitted now wait for it; or null
-  llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around: index, or with roles i32
+  llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around, i32
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument
   llvm::SmallVector<mlir::Value> ringOrder;
   SharedBuffer programRing;             ///< announcements of programs: its barriers, and numbers at `offset`

@@ -23,8 +23,7 @@ Value FunctionLowering::globalAddress(Value base, Type element, Value elements) 
 }
 
 Value FunctionLowering::hiddenZero() {
-  Value number = arith::IndexCastOp::create(b, b.getI32Type(), loopNumbers.back());
-  return arith::ShRUIOp::create(b, number, i32(31));
+  return arith::ShRUIOp::create(b, loopNumbers.back(), i32(31));
 }
 
 Value FunctionLowering::addressOf(tile::ViewOp view, ValueRange indices) {
@@ -100,7 +99,7 @@ LogicalResult FunctionLowering::run() {
   kernel->setAttr("nvvm.reqntid", b.getDenseI32ArrayAttr({static_cast<int32_t>(blockThreads)}));
   // Without it setmaxnreg has no effect; and ptxas may leave registers unused so that more blocks fit, for which there
   // is no shared memory (d 192, dense: 173 registers instead of 230, and products that wait for every operand).
-  kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(1));
+  kernel->setAttr("nvvm.minctasm", b.getI32IntegerAttr(static_cast<int32_t>(perSm)));
   if (rowByRow) {
     kernel->setAttr(tile::kRowByRowAttr, b.getUnitAttr());
   }
@@ -137,9 +136,7 @@ LogicalResult FunctionLowering::run() {
   shared = LLVM::AddressOfOp::create(b, sharedGlobal);
 
   findRoomForCopies();
-  if (roles) {
-    findNumbers(*old->getOps<tile::RolesOp>().begin());
-  }
+  findNumbers();
   if (failed(lowerBlock(*old))) {
     return failure();
   }
@@ -352,11 +349,41 @@ void FunctionLowering::bind(ValueRange olds, ValueRange elements) {
   }
 }
 
+/// Numbers of blocks and rows fit in 31 bits: what branches of roles and of loops are decided by, and what is divided,
+/// is narrowed, so that comparisons and counters, which matrix instructions wait for, take one instruction and one
+/// register each, and divisions no call and no branch.
+void FunctionLowering::findNumbers() {
+  func.walk([&](Operation *user) {
+    const bool divides = isa<arith::DivUIOp, arith::RemUIOp>(user);
+    const bool decides = isa<arith::CmpIOp>(user) &&
+                         (user->getParentOfType<tile::RolesOp>() || user->getParentOfType<scf::ForOp>());
+    if (!divides && !decides) {
+      return;
+    }
+    for (Value value : user->getOperands()) {
+      Operation *def = value.getDefiningOp();
+      if (value.getType().isIndex() && def && !isa<arith::ConstantOp>(def)) {
+        bool &natural = numbers[value];
+        natural |= divides;
+      }
+    }
+  });
+}
+
+void FunctionLowering::narrow(Value value) {
+  auto found = numbers.find(value);
+  if (found == numbers.end()) {
+    return;
+  }
+  Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
+  Value wide = found->second ? arith::IndexCastUIOp::create(b, b.getIndexType(), narrow).getResult() : toIndex(narrow);
+  scalars.map(value, wide);
+}
+
 LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
+  // Numbers of blocks are narrow: see findNumbers.
   auto bound = [&](Value value) -> Value {
-    value = scalars.lookup(value);
-    // With roles numbers of blocks are narrow: see narrowDecisions.
-    return roles ? Value(arith::IndexCastOp::create(b, b.getI32Type(), value)) : value;
+    return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
   };
   auto newLoop = scf::ForOp::create(b, bound(op.getLowerBound()), bound(op.getUpperBound()), bound(op.getStep()),
                                     elementsOf(op.getInitArgs()));
@@ -364,7 +391,7 @@ LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(newLoop.getBody());
     Value number = newLoop.getInductionVar();
-    scalars.map(op.getInductionVar(), roles ? toIndex(number) : number);
+    scalars.map(op.getInductionVar(), toIndex(number));
     loopNumbers.push_back(number);
     bind(op.getRegionIterArgs(), newLoop.getRegionIterArgs());
     if (failed(lowerBlock(*op.getBody()))) {

@@ -107,35 +107,6 @@ LogicalResult FunctionLowering::lowerRoles(tile::RolesOp op) {
   return status;
 }
 
-/// Numbers of blocks and rows fit in 31 bits: what loops and branches of the roles are decided by, and what is divided,
-/// is narrowed, so that comparisons and counters, which the matrix unit waits for, take one instruction and one
-/// register each, and divisions no call.
-void FunctionLowering::findNumbers(tile::RolesOp op) {
-  func.walk([&](Operation *user) {
-    const bool divides = isa<arith::DivUIOp, arith::RemUIOp>(user);
-    if (!divides && !(isa<arith::CmpIOp>(user) && op->isAncestor(user))) {
-      return;
-    }
-    for (Value value : user->getOperands()) {
-      Operation *def = value.getDefiningOp();
-      if (value.getType().isIndex() && def && !isa<arith::ConstantOp>(def)) {
-        bool &natural = numbers[value];
-        natural |= divides;
-      }
-    }
-  });
-}
-
-void FunctionLowering::narrow(Value value) {
-  auto found = numbers.find(value);
-  if (found == numbers.end()) {
-    return;
-  }
-  Value narrow = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-  Value wide = found->second ? arith::IndexCastUIOp::create(b, b.getIndexType(), narrow).getResult() : toIndex(narrow);
-  scalars.map(value, wide);
-}
-
 /// A turn is a phase of the warpgroup's own barrier: its threads wait, those of the group before it arrive.
 void FunctionLowering::takeTurn() {
   Value group = arith::ShRUIOp::create(b, warp, i32(2));

@@ -42,6 +42,9 @@ struct Schedule {
   /// Of the sm_80 family: copies of a step's code, 1 or 2; with 2, which takes more than one stage, key blocks that a
   /// mask cuts have a step of their own. 1 everywhere else.
   uint8_t bodies = 1;
+  /// Of the sm_80 family: blocks that an SM's registers are to suffice for, 1 to 8, of at most 64 warps. 1 everywhere
+  /// else.
+  uint8_t perSm = 1;
 
   bool operator==(const Schedule &) const = default;
   /// Threads of a GPU's block, a producer warpgroup included.
@@ -49,7 +52,8 @@ struct Schedule {
 };
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
-/// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2"; one of the sm_90a family has
+/// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2", with registers for three blocks an SM
+/// "qk:128x64:w4:s2:c3"; one of the sm_90a family has
 /// groups for warps, p with a number where blocks are persistent, t where groups take turns, r where threads go row by
 /// row, f where full blocks have a loop of their own, and o where outputs leave by TMA: "qk:192x128:g3:s2:p2:t",
 /// "qk:128x128:g2:s2:p2:r", "qk:128x128:g2:s2:p2:f:o".
@@ -60,8 +64,8 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 /// What parseSchedule accepts.
 inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
-    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, and with two bodies as in qk:128x64:w4:s2:b2, "
-    "with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
+    "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, with two bodies as in qk:128x64:w4:s2:b2, and "
+    "with registers for 2 to 8 blocks an SM, of at most 64 warps, as in qk:128x64:w4:s2:c3, with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
     "multiple of 16 * warps and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in "
     "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks "
     "run many programs, :t where groups take turns to start products, :r where threads compute one row's softmax after "
@@ -84,13 +88,22 @@ Schedule chooseSchedule(CpuLevel level, unsigned headDim, unsigned headDimV, int
 /// Known before any code is made, and equal to what the compiler reports for it.
 int64_t forwardSharedBytes(const Schedule &schedule, unsigned headDim, unsigned headDimV, unsigned scoreBytes = 0);
 
+/// What the GPU table is asked about a forward problem.
+struct GpuCall {
+  unsigned headDim = 0, headDimV = 0;
+  bool masked = false;     ///< a mask hides keys, or dropout, a softcap or probabilities; padding alone is no mask here
+  bool matrix = false;     ///< a bias or mask with a row a query joins the scores
+  unsigned scoreBytes = 0; ///< as of forwardSharedBytes
+  /// A mask or padding hides keys, nothing else changes scores, and rows may see all keys up to some end, but for
+  /// padding: no window, no documents, no sequences of different lengths.
+  bool longRows = false;
+  bool causalDocuments = false; ///< documents, causal, and nothing else that changes scores
+  int64_t seqlenK = 0;          ///< the longest
+};
+
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
 /// blocks do not fit in that SM's shared memory do not match.
-/// `matrix`: a bias or mask with a row a query joins the scores; `scoreBytes` as above; `longRows`: a mask hides keys,
-/// nothing else changes scores, and rows may see all keys up to some end, but for padding: no window, no documents, no
-/// sequences of different lengths.
-Schedule chooseGpuSchedule(unsigned sm, unsigned headDim, unsigned headDimV, bool masked, bool matrix = false,
-                           unsigned scoreBytes = 0, bool longRows = false, const TableRow **row = nullptr);
+Schedule chooseGpuSchedule(unsigned sm, const GpuCall &call, const TableRow **row = nullptr);
 
 /// A schedule of the sm_90a family, from the table sm_90a.json; nothing where it has none for these head dims, which is
 /// where the other family is as fast.

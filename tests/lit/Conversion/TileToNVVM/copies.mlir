@@ -235,8 +235,7 @@ func.func @two_groups(%p: !tile.ptr<f16>, %n: i64)
 // CHECK-LABEL: llvm.func @rows_in_step(
 // CHECK: scf.for %[[N:[a-z0-9]+]] =
 // CHECK: scf.if
-// CHECK: %[[NUMBER:.*]] = arith.index_cast %[[N]] : index to i32
-// CHECK: %[[SIGN:.*]] = arith.shrui %[[NUMBER]], %c31_i32{{.*}} : i32
+// CHECK: %[[SIGN:.*]] = arith.shrui %[[N]], %c31_i32{{.*}} : i32
 // CHECK: %[[ROW:.*]] = arith.ori %{{.*}}, %[[SIGN]] : i32
 // CHECK: %[[OWN:.*]] = arith.addi %[[ROW]], %{{.*}} : i32
 // CHECK: arith.addi %{{.*}}, %[[OWN]] : i32

@@ -122,6 +122,16 @@ func.func @gpu_bodies() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, 
 
 // -----
 
+// expected-error @+1 {{expected 1 or more programs per SM, of at most 64 warps together, got 0 of 4}}
+func.func @gpu_per_no_sm() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4 per_sm 0>} { return }
+
+// -----
+
+// expected-error @+1 {{expected 1 or more programs per SM, of at most 64 warps together, got 9 of 8}}
+func.func @gpu_per_sm() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 8 per_sm 9>} { return }
+
+// -----
+
 // expected-error @+1 {{expected 1 body, or 2 with more than one stage, got 2 with 1}}
 func.func @gpu_bodies_stages() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 1 bodies 2>} { return }
 

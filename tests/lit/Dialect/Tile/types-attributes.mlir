@@ -35,12 +35,13 @@ func.func @most() attributes {tile.schedule = #tile.schedule<qk, 512 x 512, micr
   return
 }
 
-// A GPU's: stages, persistent blocks, turns, rows, loops and stores are left out where they are 1, 0 and
-// false.
+// A GPU's: stages, bodies, programs per SM, persistent blocks, turns, rows, loops and stores are left out where they are
+// 1, 0 and false.
 // CHECK-LABEL: func.func @gpu(
 // CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 64, warps 4>
-func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 4, stages 1 persistent 0 turns false
-                                                         row_by_row false split_loops false bulk_stores false>} {
+func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 4, stages 1 bodies 1 per_sm 1
+                                                         persistent 0 turns false row_by_row false split_loops false
+                                                         bulk_stores false>} {
   return
 }
 
@@ -48,6 +49,12 @@ func.func @gpu() attributes {tile.schedule = #tile.gpu_schedule<128 x 64, warps 
 // CHECK-SAME: tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 turns true row_by_row true>
 func.func @gpu_row_by_row()
     attributes {tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2 turns true row_by_row true>} {
+  return
+}
+
+// CHECK-LABEL: func.func @gpu_per_sm(
+// CHECK-SAME: tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 2 bodies 2 per_sm 4>
+func.func @gpu_per_sm() attributes {tile.schedule = #tile.gpu_schedule<64 x 64, warps 4, stages 2 bodies 2 per_sm 4>} {
   return
 }
 

@@ -128,7 +128,8 @@ LogicalResult CpuTargetAttr::verify(function_ref<InFlightDiagnostic()> emitError
 
 LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t blockM, int64_t blockN,
                                       int64_t warps, int64_t stages, int64_t persistent, bool turns,
-                                      bool rowByRow, bool /*splitLoops*/, bool /*bulkStores*/, int64_t bodies) {
+                                      bool rowByRow, bool /*splitLoops*/, bool /*bulkStores*/, int64_t bodies,
+                                      int64_t perSm) {
   if (warps < 1 || warps > 16) {
     return emitError() << "expected 1 to 16 warps, got " << warps;
   }
@@ -147,6 +148,10 @@ LogicalResult GpuScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   }
   if (bodies != 1 && (bodies != 2 || stages == 1)) {
     return emitError() << "expected 1 body, or 2 with more than one stage, got " << bodies << " with " << stages;
+  }
+  if (perSm < 1 || perSm * warps > kGpuWarpsPerSm) {
+    return emitError() << "expected 1 or more programs per SM, of at most " << kGpuWarpsPerSm
+                       << " warps together, got " << perSm << " of " << warps;
   }
   return success();
 }

@@ -117,14 +117,15 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
     `blockM` query rows and `blockN` keys a block, both multiples of 16; score tiles have queries as rows. Each of
     `warps` warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of
     `stages` buffers each. With 2 `bodies`, which takes more than one stage, a program's step for key blocks that a mask
-    cuts is code of its own; with 1 all blocks share one, which asks. In the family `sm_90a` these are the consumers'
+    cuts is code of its own; with 1 all blocks share one, which asks. Registers are given out so that `per_sm` programs
+    fit an SM. In the family `sm_90a` these are the consumers'
     warps, four for each 64 rows, and four more produce; with `persistent` a block runs one program after the other, and
     has so many buffers for queries; with `turns` their warpgroups take turns to start products; with `row_by_row` a
     thread computes the softmax of its first row, then that of its second; with `split_loops` full and partial key
     blocks have loops of their own; with `bulk_stores` outputs leave through the queries' shared memory, by TMA. On a
     function it is the attribute `tile.schedule`.
 
-    Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2 bodies 2>`,
+    Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2 bodies 2 per_sm 3>`,
     `#tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>`,
     `#tile.gpu_schedule<128 x 128, warps 8, stages 2 persistent 2 row_by_row true>`,
     `#tile.gpu_schedule<128 x 128, warps 8, stages 2 split_loops true bulk_stores true>`
@@ -136,9 +137,10 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
                         DefaultValuedParameter<"bool", "false">:$rowByRow,
                         DefaultValuedParameter<"bool", "false">:$splitLoops,
                         DefaultValuedParameter<"bool", "false">:$bulkStores,
-                        DefaultValuedParameter<"int64_t", "1">:$bodies);
+                        DefaultValuedParameter<"int64_t", "1">:$bodies,
+                        DefaultValuedParameter<"int64_t", "1">:$perSm);
   let assemblyFormat = [{
-    `<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? (`bodies` $bodies^)?
+    `<` $blockM `x` $blockN `,` `warps` $warps (`,` `stages` $stages^)? (`bodies` $bodies^)? (`per_sm` $perSm^)?
     (`persistent` $persistent^)? (`turns` $turns^)? (`row_by_row` $rowByRow^)?
     (`split_loops` $splitLoops^)? (`bulk_stores` $bulkStores^)? `>`
   }];

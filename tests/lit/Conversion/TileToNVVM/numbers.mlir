@@ -1,0 +1,38 @@
+// Numbers of blocks and programs take 32 bits: what is divided, and what loops and their branches are decided by. And how
+// many programs are to fit an SM is what the assembler is told.
+// RUN: tilewright-opt "%s" -convert-tile-to-nvvm | FileCheck "%s"
+
+// CHECK-LABEL: llvm.func @numbers(
+// CHECK-SAME: nvvm.minctasm = 3 : i32
+// CHECK: %[[WIDE:.*]] = arith.index_cast %arg1 : i64 to index
+// CHECK-NEXT: %[[NARROW:.*]] = arith.index_cast %[[WIDE]] : index to i32
+// CHECK-NEXT: %[[BLOCKS:.*]] = arith.index_castui %[[NARROW]] : i32 to index
+// A stride keeps its 64 bits.
+// CHECK-NEXT: %[[STRIDE:.*]] = arith.index_cast %arg2 : i64 to index
+// CHECK-NEXT: nvvm.read.ptx.sreg.ctaid.x
+// CHECK-NEXT: %[[PROGRAM:.*]] = arith.index_castui %{{.*}} : i32 to index
+// CHECK-NEXT: %[[REST:.*]] = arith.remui %[[PROGRAM]], %[[BLOCKS]] : index
+// CHECK-NEXT: arith.index_cast %[[REST]] : index to i32
+// CHECK: arith.muli %{{.*}}, %[[STRIDE]] : index
+// CHECK: scf.for %[[J:.*]] = %{{.*}} to %{{.*}} step %{{.*}} : i32 {
+// CHECK: arith.index_cast %[[J]] : i32 to index
+func.func @numbers(%p: !tile.ptr<f32>, %n: i64, %s: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2 per_sm 3>,
+                tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %blocks = arith.index_cast %n : i64 to index
+  %stride = arith.index_cast %s : i64 to index
+  %program = tile.program : index
+  %row = arith.remui %program, %blocks : index
+  %offset = arith.muli %row, %stride : index
+  %view = tile.view %p[%offset] sizes(%blocks) strides(%c1) : !tile.ptr<f32> -> !tile.view<1 x f32>
+  %one = arith.constant dense<1.0> : tensor<16xf32>
+  scf.for %j = %c0 to %blocks step %c1 {
+    %first = arith.cmpi eq, %j, %row : index
+    scf.if %first {
+      tile.store %one, %view[%c0] bounds [true] : tensor<16xf32>, !tile.view<1 x f32>
+    }
+  }
+  return
+}
