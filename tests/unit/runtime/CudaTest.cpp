@@ -208,6 +208,61 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
                 90, {.headDim = 8, .headDimV = 6, .masked = true, .longRows = true, .seqlenK = 7}));
 }
 
+TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
+  AttentionProblem problem;
+  problem.device = TW_DEVICE_CUDA;
+  problem.dtype = problem.outDtype = TW_BFLOAT16;
+  problem.rowAlign.fill(16);
+  problem.batch = problem.heads = problem.headsK = 1;
+  problem.seqlenQ = problem.seqlenK = 4096;
+  problem.headDim = problem.headDimV = 64;
+  PlanOptions options = gpuOptions("qk:64x64:w4");
+  options.schedule.reset();
+  auto expectAsked = [&](const AttentionProblem &about, kernels::GpuCall call, const char *what) {
+    call.headDim = call.headDimV = 64;
+    call.seqlenK = about.seqlenK;
+    EXPECT_EQ(kernels::toText(forwardSchedule(about, options)), kernels::toText(kernels::chooseGpuSchedule(90, call)))
+        << what;
+  };
+  // The rows that tell these apart; were they to agree, this would see nothing.
+  const char *schedules[] = {"qk:128x96:w4:s2:b2", "qk:64x64:w4:s2:c4", "qk:128x64:w4:s2"};
+  auto with = [&](auto &&change) {
+    AttentionProblem changed = problem;
+    change(changed);
+    return changed;
+  };
+  const AttentionProblem causal = with([](AttentionProblem &p) { p.mask = attn::MaskKind::Causal; });
+  const AttentionProblem documents = with([](AttentionProblem &p) {
+    p.mask = attn::MaskKind::Causal;
+    p.documents.given = true;
+  });
+  const AttentionProblem window = with([](AttentionProblem &p) {
+    p.mask = attn::MaskKind::Causal;
+    p.windowLeft = 100;
+  });
+  expectAsked(problem, {}, "dense");
+  expectAsked(causal, {.masked = true, .longRows = true}, "causal");
+  expectAsked(documents, {.masked = true, .causalDocuments = true}, "causal documents");
+  expectAsked(window, {.masked = true}, "window");
+  EXPECT_EQ(kernels::toText(forwardSchedule(causal, options)), schedules[0]);
+  EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), schedules[1]);
+  EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), schedules[2]);
+
+  expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.longRows = true}, "padding");
+  expectAsked(with([](AttentionProblem &p) { p.probs.given = true; }), {.masked = true}, "probabilities");
+  expectAsked(with([](AttentionProblem &p) { p.softcap = 3; }), {.masked = true}, "softcap");
+  expectAsked(with([&](AttentionProblem &p) {
+                p = documents;
+                p.alibi.given = true;
+              }),
+              {.masked = true}, "documents and ALiBi");
+  expectAsked(with([&](AttentionProblem &p) {
+                p = causal;
+                p.seqlenQ = p.seqlenK = 100;
+              }),
+              {.masked = true, .longRows = true}, "short");
+}
+
 TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {
   AttentionProblem problem;
   problem.device = TW_DEVICE_CUDA;
