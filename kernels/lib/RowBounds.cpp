@@ -6,7 +6,7 @@
 // keys from L = #{j : id(j) < id(p)} to H = #{j : id(j) <= id(p)}. A block of rows stands at positions p0 to p1. All
 // keys before p0 have ids up to that of p0, and all behind p1 ids from that of p1 on; so a row whose id is not that of
 // p0 has L = p0 + #{j in p0..p1 : id(j) < id}, and for id(p0) L is found by search; likewise H with p1. A block costs
-// as many steps as it has rows, plus one for each time that the length is eight times as large.
+// as many steps as it has rows, plus one for each time that the length is four times as large.
 #include "tilewright/kernels/BlockRanges.h"
 #include "tilewright/kernels/Programs.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -70,9 +70,9 @@ Value BoundsProgram::rowIds(Value view) {
 
 /// How many ids are below each of two (i32 scalars), by search for both at once.
 std::pair<Value, Value> BoundsProgram::countBelow(Value view, Value first, Value second) {
-  // Steps of 8^10 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence. Up to seven of
+  // Steps of 4^15 to 1, lengths fitting in 31 bits: the first of them are longer than this sequence. Up to three of
   // each are taken, whose ends are looked at together, for the loads to be under way together.
-  constexpr int64_t kSteps = 11, kBits = 3, kEnds = (1 << kBits) - 1;
+  constexpr int64_t kSteps = 16, kBits = 2, kEnds = (1 << kBits) - 1;
   Value skipped = zero;
   for (int64_t bit = 0; bit < kSteps; ++bit) {
     Value shorter = b.lessI(sequence.lengthK, b.indexConstant(int64_t{1} << kBits * bit));
@@ -117,7 +117,7 @@ BoundsProgram::Interval BoundsProgram::inDocuments(Value view) {
   Value start = perRow(firstPosition);
   // Several at once, for their loads to be under way together. Behind p1 the id of p1 is read again: it adds to the
   // count of no row whose H is taken from here, those with smaller ids, and to no row's L.
-  constexpr int64_t kAtOnce = 16; // divides every block's rows
+  constexpr int64_t kAtOnce = 8; // divides every block's rows
   Value up = b.intLike(positions.getType(), 1), no = b.intLike(positions.getType(), 0);
   Value turns = b.indexConstant(blockM / kAtOnce);
   SmallVector<Value> counted = loop(
