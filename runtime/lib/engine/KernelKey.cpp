@@ -48,8 +48,11 @@ static_assert(std::is_trivially_copyable_v<KernelKey>);
 
 /// By KernelKind.
 constexpr std::array<std::string_view, 3> kKindNames = {"forward", "row_limits", "row_bounds"};
-/// Of row_bounds on every GPU: few rows a program, as each costs it a step.
-constexpr kernels::Schedule kRowBoundsSchedule = {kernels::Orientation::QueriesByKeys, 32, 64, 0, 0, 2, 1};
+/// Of row_bounds on every GPU: few rows a program, as each costs it a step. Each warp searches for all of them, so one
+/// does; two share the scan of a padding mask, which takes longer than that.
+constexpr kernels::Schedule rowBoundsSchedule(bool keyPadding) {
+  return {kernels::Orientation::QueriesByKeys, 32, 64, 0, 0, static_cast<uint8_t>(keyPadding ? 2 : 1), 1};
+}
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -446,7 +449,7 @@ void KernelKey::normalize() {
       limits.keyPadding = keyPadding;
     }
     if (gpu && kind == KernelKind::RowBounds) {
-      limits.schedule = kRowBoundsSchedule;
+      limits.schedule = rowBoundsSchedule(keyPadding);
     } else if (gpu) {
       limits.schedule = schedule;
       limits.schedule.blockN = kernels::Schedule().blockN;
@@ -702,7 +705,7 @@ KernelKey runtime::parseKey(std::string_view text) {
                                     : "a " + std::string(fields.kind()) + " kernel depends on " +
                                           (gpu ? "blockM and warps" : "blockM") + " only";
     bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) + "': " +
-        (gpu && key.kind == KernelKind::RowBounds ? "row_bounds kernels of GPUs all have it" : depends));
+        (gpu && key.kind == KernelKind::RowBounds ? "row_bounds kernels of GPUs have it, with keyPadding or without" : depends));
   }
   return key;
 }

@@ -195,7 +195,7 @@ std::string keyFromFlags(const CompileOptions &options) {
   }
   if (gpu && options.kernel == "row_bounds" && !options.schedule.empty()) {
     throw UsageError("--schedule is given with --kernel row_bounds and --target " + options.target +
-                     "; on GPUs these kernels all have one");
+                     "; on GPUs these kernels have one of their own");
   }
   checkScheduleKind(options.schedule, gpu);
   const DType dtype = kDTypes.at(options.dtype.value_or(gpu ? "bf16" : "f32"));

@@ -128,7 +128,7 @@ TEST(Plan, RowBoundsOfAGpuHaveBlocksOfTheirOwn) {
   const Plan made = makePlan(checkForward(call.args, Purpose::Plan), gpu);
   ASSERT_EQ(made.stepCount, 2u);
   EXPECT_EQ(toText(made.steps[0].key)
-                .find("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:32x64:w2 "),
+                .find("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:32x64:w1 "),
             0u);
   EXPECT_EQ(made.steps[0].programs, 2 * 5);
   EXPECT_FALSE(made.steps[1].key.evenM);
