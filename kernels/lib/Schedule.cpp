@@ -56,6 +56,7 @@ struct GpuRow {
   std::optional<bool> masked; ///< none: masked or not
   std::optional<bool> matrix; ///< none: with a matrix that joins the scores or without
   std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
+  std::optional<bool> plainScores; ///< none: whether anything but masks changes scores or not
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
   std::optional<bool> causalDocuments; ///< none: whether those are what hides keys or not
   int64_t minSeqlenK = 0;
@@ -147,7 +148,7 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
     return std::nullopt;
   }
   if (!found->is_boolean()) {
-    badTable("masked, matrix, copied, longRows, causalDocuments or oddUnits is neither true nor false");
+    badTable("masked, matrix, copied, plainScores, longRows, causalDocuments or oddUnits is neither true nor false");
   }
   return found->get<bool>();
 }
@@ -166,6 +167,7 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   row.masked = flag(entry, "masked");
   row.matrix = flag(entry, "matrix");
   row.copied = flag(entry, "copied");
+  row.plainScores = flag(entry, "plainScores");
   row.longRows = flag(entry, "longRows");
   row.causalDocuments = flag(entry, "causalDocuments");
   if (entry.contains("minSeqlenK")) {
@@ -176,8 +178,8 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
 
 Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
   const GpuRow row = parseGpuRow(entry);
-  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.longRows || row.causalDocuments ||
-      row.minSeqlenK != 0 || row.maxShared) {
+  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.plainScores || row.longRows ||
+      row.causalDocuments || row.minSeqlenK != 0 || row.maxShared) {
     badTable("a row of sm_90a.json has no groups, or names what only gpu.json's rows are asked for");
   }
   return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule,
@@ -328,8 +330,9 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, const GpuCall &call, const Tabl
   for (const GpuRow &row : gpuTable()) {
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && call.seqlenK >= row.minSeqlenK &&
         matches(row.masked, call.masked) && matches(row.matrix, call.matrix) &&
-        matches(row.copied, call.scoreBytes != 0) && matches(row.longRows, call.longRows) &&
-        matches(row.causalDocuments, call.causalDocuments) && limit <= row.maxShared.value_or(limit) &&
+        matches(row.copied, call.scoreBytes != 0) && matches(row.plainScores, call.plainScores) &&
+        matches(row.longRows, call.longRows) && matches(row.causalDocuments, call.causalDocuments) &&
+        limit <= row.maxShared.value_or(limit) &&
         forwardSharedBytes(row.schedule, call.headDim, call.headDimV, call.scoreBytes) <= limit) {
       return take(row, origin);
     }

@@ -205,17 +205,18 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
     // second pass for probabilities take registers; not for padding, which ends all rows alike.
     const bool masked = problem.mask != attn::MaskKind::None || problem.window() || problem.documents.given ||
                         problem.dropoutP != 0.0 || problem.softcap != 0.0 || problem.probs.given;
-    const bool hidesOnly = !key.windowLeft && !key.varlen && !key.seqUsedK && !key.alibi && !key.softcap &&
-                           !key.dropout && !key.probs && key.bias == attn::ScoreOperand::None &&
-                           key.attnMask == attn::ScoreOperand::None;
+    const bool plainScores = !key.alibi && !key.softcap && !key.dropout && !key.probs &&
+                             key.bias == attn::ScoreOperand::None && key.attnMask == attn::ScoreOperand::None;
+    const bool wholeSequences = plainScores && !key.windowLeft && !key.varlen && !key.seqUsedK;
     const bool causal = key.mask != attn::MaskKind::None, documents = problem.documents.given;
     const kernels::GpuCall call{.headDim = static_cast<unsigned>(problem.headDim),
                                 .headDimV = static_cast<unsigned>(problem.headDimV),
                                 .masked = masked,
                                 .matrix = isMatrix(problem.bias) || isMatrix(problem.attnMask),
                                 .scoreBytes = scoreBytes(key),
-                                .longRows = hidesOnly && !documents && (causal || key.keyPadding),
-                                .causalDocuments = hidesOnly && documents && causal,
+                                .plainScores = plainScores,
+                                .longRows = wholeSequences && !documents && (causal || key.keyPadding),
+                                .causalDocuments = wholeSequences && documents && causal,
                                 .seqlenK = problem.seqlenK};
     choice.schedule = kernels::chooseGpuSchedule(options.sm, call, &choice.row);
   } else {

@@ -96,6 +96,7 @@ KernelKey keyOf(const Group &group, bool even) {
                                                        .masked = masked,
                                                        .matrix = group.bias,
                                                        .scoreBytes = scoreBytesOf(key),
+                                                       .plainScores = !group.bias,
                                                        .longRows = masked && !group.bias,
                                                        .seqlenK = kSeqlenK});
   key.normalize();
@@ -174,14 +175,16 @@ KernelKey keyOf(const FeatureKernel &kernel) {
   key.headDim = key.headDimV = kernel.headDim != 0 ? kernel.headDim : 64;
   key.align.fill(attn::AlignClass::Bytes16);
   kernel.change(key);
-  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout || key.probs; // as Plan.cpp has it
-  const bool hidesOnly = !key.dropout && !key.varlen && !key.windowLeft;
+  // As Plan.cpp has it.
+  const bool masked = key.mask != attn::MaskKind::None || key.documents || key.dropout || key.probs;
+  const bool plainScores = !key.dropout && !key.probs, wholeSequences = plainScores && !key.varlen && !key.windowLeft;
   key.schedule = kernels::chooseGpuSchedule(
       key.sm, {.headDim = key.headDim,
                .headDimV = key.headDimV,
                .masked = masked,
-               .longRows = hidesOnly && key.keyPadding && !key.documents,
-               .causalDocuments = hidesOnly && key.documents && key.mask != attn::MaskKind::None,
+               .plainScores = plainScores,
+               .longRows = wholeSequences && key.keyPadding && !key.documents,
+               .causalDocuments = wholeSequences && key.documents && key.mask != attn::MaskKind::None,
                .seqlenK = kSeqlenK});
   key.normalize();
   return key;

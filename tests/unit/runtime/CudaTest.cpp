@@ -200,12 +200,12 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
   EXPECT_EQ(kernels::toText(forwardSchedule(check(gpu), options)), "qk:64x32:w2");
   EXPECT_EQ(forwardSchedule(check(cpu), options), kernels::chooseSchedule(options.level, 8, 6, 5));
   options = gpuOptions("kq:32x16:4x2");
-  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, {.headDim = 8, .headDimV = 6, .seqlenK = 7}));
+  kernels::GpuCall asked{.headDim = 8, .headDimV = 6, .plainScores = true, .seqlenK = 7};
+  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, asked));
   EXPECT_EQ(kernels::toText(forwardSchedule(check(cpu), options)), "kq:32x16:4x2");
   gpu.args.causal = 1;
-  EXPECT_EQ(forwardSchedule(check(gpu), options),
-            kernels::chooseGpuSchedule(
-                90, {.headDim = 8, .headDimV = 6, .masked = true, .longRows = true, .seqlenK = 7}));
+  asked.masked = asked.longRows = true;
+  EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, asked));
 }
 
 TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
@@ -240,15 +240,19 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
     p.mask = attn::MaskKind::Causal;
     p.windowLeft = 100;
   });
-  expectAsked(problem, {}, "dense");
-  expectAsked(causal, {.masked = true, .longRows = true}, "causal");
-  expectAsked(documents, {.masked = true, .causalDocuments = true}, "causal documents");
-  expectAsked(window, {.masked = true}, "window");
+  expectAsked(problem, {.plainScores = true}, "dense");
+  expectAsked(with([](AttentionProblem &p) { p.alibi.given = true; }), {}, "ALiBi");
+  expectAsked(causal, {.masked = true, .plainScores = true, .longRows = true}, "causal");
+  expectAsked(documents, {.masked = true, .plainScores = true, .causalDocuments = true}, "causal documents");
+  expectAsked(window, {.masked = true, .plainScores = true}, "window");
+  EXPECT_NE(kernels::toText(forwardSchedule(problem, options)),
+            kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.alibi.given = true; }), options)));
   EXPECT_EQ(kernels::toText(forwardSchedule(causal, options)), schedules[0]);
   EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), schedules[1]);
   EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), schedules[2]);
 
-  expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.longRows = true}, "padding");
+  expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.plainScores = true, .longRows = true},
+              "padding");
   expectAsked(with([](AttentionProblem &p) { p.probs.given = true; }), {.masked = true}, "probabilities");
   expectAsked(with([](AttentionProblem &p) { p.softcap = 3; }), {.masked = true}, "softcap");
   expectAsked(with([&](AttentionProblem &p) {
@@ -260,7 +264,7 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
                 p = causal;
                 p.seqlenQ = p.seqlenK = 100;
               }),
-              {.masked = true, .longRows = true}, "short");
+              {.masked = true, .plainScores = true, .longRows = true}, "short");
 }
 
 TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {

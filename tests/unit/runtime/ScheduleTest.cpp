@@ -34,8 +34,8 @@ TEST(Schedule, TextRoundTripsOverTheWholeRange) {
   }
   EXPECT_EQ(toText(*parseSchedule("qk:128x64:w4")), "qk:128x64:w4");
   EXPECT_EQ(parseSchedule("qk:128x64:w4")->stages, 1);
-  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4", "qk:128x64:w4:s2:b2", "qk:64x64:w4:c2",
-                           "qk:64x64:w4:s2:c8", "qk:128x64:w8:s2:b2:c3"}) {
+  for (const char *text : {"qk:128x64:w4:s2", "qk:128x64:w4:s3", "qk:128x64:w4:s4", "qk:128x64:w4:s2:b2",
+                           "qk:64x64:w4:c2", "qk:64x64:w4:s2:c8", "qk:128x64:w8:s2:b2:c3"}) {
     EXPECT_EQ(toText(*parseSchedule(text)), text);
   }
 }
@@ -166,6 +166,7 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
         for (const auto &asked : std::initializer_list<GpuCall>{{},
                                                                 {.seqlenK = 1024},
+                                                                {.plainScores = true, .seqlenK = 1024},
                                                                 {.masked = true},
                                                                 {.masked = true, .longRows = true},
                                                                 {.masked = true, .longRows = true, .seqlenK = 1023},
@@ -185,6 +186,7 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
                 row.value("copied", call.scoreBytes != 0) == (call.scoreBytes != 0) &&
                 kib <= row.value("maxSharedKiB", 227) && row.value("longRows", call.longRows) == call.longRows &&
                 row.value("causalDocuments", call.causalDocuments) == call.causalDocuments &&
+                row.value("plainScores", call.plainScores) == call.plainScores &&
                 call.seqlenK >= row.value("minSeqlenK", int64_t{0}) &&
                 forwardSharedBytes(schedule, headDim, headDimV, call.scoreBytes) <= kib * 1024) {
               const TableRow *chosen = nullptr;
@@ -201,5 +203,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 11);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 12);
 }

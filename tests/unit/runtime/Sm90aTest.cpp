@@ -260,7 +260,8 @@ TEST(Sm90a, AScheduleChoosesTheFamily) {
   // One with groups is not for what the family does not serve.
   AttentionProblem other = served();
   other.softcap = 1.0;
-  EXPECT_EQ(forwardSchedule(other, hopper("qk:128x64:g2:s3")), kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .seqlenK = 400}));
+  EXPECT_EQ(forwardSchedule(other, hopper("qk:128x64:g2:s3")),
+            kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .plainScores = true, .seqlenK = 400}));
 }
 
 TEST(Sm90a, RowLimitsStayPortable) {

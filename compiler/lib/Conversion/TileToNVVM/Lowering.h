@@ -62,6 +62,11 @@ inline int64_t elementBytesOf(mlir::Type element) { return (element.getIntOrFloa
 /// the kernel takes a tensor map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
+inline constexpr int64_t kWarpgroup = 128; ///< threads
+/// Named barriers: 0 is the whole block's, then one for each of up to three groups' turns, then one for each group's
+/// stores.
+inline constexpr int64_t kFirstTurnBarrier = 1, kFirstStoreBarrier = 4;
+
 /// Begins the inline PTX of a wait for products, which accumulators pass through: nvvm-order-rows knows them by it.
 inline constexpr llvm::StringLiteral kAwaitProducts = "wgmma.wait_group.sync.aligned ";
 

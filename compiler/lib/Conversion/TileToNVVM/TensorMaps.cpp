@@ -15,10 +15,6 @@ namespace {
 constexpr unsigned kRowDim = 1, kColDim = 3;
 constexpr std::array<unsigned, 4> kTensorMapDims = {kColDim, kRowDim, 2, 0};
 
-/// Named barriers of warpgroups that store: behind those of their turns (WarpRoles.cpp).
-constexpr int64_t kFirstStoreBarrier = 4;
-constexpr int64_t kWarpgroup = 128; ///< threads
-
 /// A tensor's block in the terms of its tensor map: the kernel's pointer argument, and a coordinate in each dimension.
 struct TensorPlace {
   BlockArgument base;
@@ -164,16 +160,16 @@ LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
                                   ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(ring.offset + box * ring.boxBytes)});
     SmallVector<Value> coordinates = place->ofBox(b, box);
     Value target = LLVM::AddrSpaceCastOp::create(b, clusterMemory, address);
-    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, target, place->map, coordinates, full, ValueRange{}, Value(),
-                                                           Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
-                                                           NVVM::CTAGroupKindAttr(), Value());
+    NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+        b, target, place->map, coordinates, full, ValueRange{}, Value(), Value(), NVVM::TMALoadMode::TILE,
+        /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), Value());
   }
   return success();
 }
 
 
-/// Each warp's sixteen rows are a copy of their own, so that its first lane, which starts it, also waits for it and then
-/// releases the buffer, as for any other.
+/// Each warp's sixteen rows are a copy of their own, so that its first lane, which starts it, also waits for it and
+/// then releases the buffer, as for any other.
 LogicalResult FunctionLowering::lowerBulkStore(tile::BulkStoreOp op) {
   FailureOr<MapPlace> place = placeInMap(op.getView(), op.getIndices());
   if (failed(place)) {

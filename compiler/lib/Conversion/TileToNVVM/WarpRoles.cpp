@@ -16,9 +16,6 @@ using namespace tilewright::tile2nvvm;
 namespace {
 
 constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
-constexpr int64_t kWarpgroup = 128;               ///< threads
-/// Named barriers: 0 is the whole block's, then one for each group's turns.
-constexpr int64_t kFirstTurnBarrier = 1;
 
 /// Registers that a thread of each role has while it computes. A block starts with as many for each; together they are
 /// what a block of three or four warpgroups is given.

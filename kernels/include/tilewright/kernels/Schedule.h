@@ -52,11 +52,10 @@ struct Schedule {
 };
 
 /// "kq:64x64:8x2": orientation (kq, qk), blockM x blockN, microRows x microVectors; a GPU's: "qk:128x64:w4", with
-/// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2", with registers for three blocks an SM
-/// "qk:128x64:w4:s2:c3"; one of the sm_90a family has
-/// groups for warps, p with a number where blocks are persistent, t where groups take turns, r where threads go row by
-/// row, f where full blocks have a loop of their own, and o where outputs leave by TMA: "qk:192x128:g3:s2:p2:t",
-/// "qk:128x128:g2:s2:p2:r", "qk:128x128:g2:s2:p2:f:o".
+/// more than one stage "qk:128x64:w4:s2", with two bodies besides "qk:128x64:w4:s2:b2", with registers for four blocks
+/// an SM "qk:64x64:w4:s2:c4"; one of the sm_90a family has groups for warps, p with a number where blocks are
+/// persistent, t where groups take turns, r where threads go row by row, f where full blocks have a loop of their own,
+/// and o where outputs leave by TMA: "qk:192x128:g3:s2:p2:t:f", "qk:128x128:g2:s2:p2:r", "qk:128x128:g2:s2:p2:o".
 std::string toText(const Schedule &schedule);
 /// Nothing if the text is malformed or a field is out of its range.
 std::optional<Schedule> parseSchedule(std::string_view text);
@@ -65,12 +64,13 @@ std::optional<Schedule> parseSchedule(std::string_view text);
 inline constexpr std::string_view kScheduleForm =
     "kq|qk:blockM x blockN:microRows x microVectors on a CPU as in kq:64x64:8x2, or qk:blockM x blockN:w and warps on "
     "a GPU as in qk:128x64:w4, or with stages as in qk:128x64:w4:s2, with two bodies as in qk:128x64:w4:s2:b2, and "
-    "with registers for 2 to 8 blocks an SM, of at most 64 warps, as in qk:128x64:w4:s2:c3, with blocks a multiple of 16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a "
-    "multiple of 16 * warps and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in "
-    "qk:128x128:g2:s2, blockM 64 a group and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks "
-    "run many programs, :t where groups take turns to start products, :r where threads compute one row's softmax after "
-    "the other's, :f where full blocks have a loop of their own, and :o where outputs leave by TMA, as in "
-    "qk:192x128:g3:s2:p2:t and qk:128x128:g2:s2:p2:r:f:o";
+    "with registers for 2 to 8 blocks an SM, of at most 64 warps, as in qk:64x64:w4:s2:c4, with blocks a multiple of "
+    "16 in [16, 512], microRows in [1, 16], microVectors in [1, 8], warps in [1, 16], blockM a multiple of 16 * warps "
+    "and stages in [2, 4]; for target sm_90a with g and 2 or 3 warpgroups as in qk:128x128:g2:s2, blockM 64 a group "
+    "and blockN at most 256, then :p and 1 or 2 buffers for queries where blocks run many programs, :t where groups "
+    "take turns to start products, :r where threads compute one row's softmax after the other's, :f where full blocks "
+    "have a loop of their own, and :o where outputs leave by TMA, as in qk:192x128:g3:s2:p2:t:f and "
+    "qk:128x128:g2:s2:p2:r:o";
 
 /// Which row of a schedule table was chosen. Lives as long as the process.
 struct TableRow {
@@ -94,10 +94,11 @@ struct GpuCall {
   bool masked = false;     ///< a mask hides keys, or dropout, a softcap or probabilities; padding alone is no mask here
   bool matrix = false;     ///< a bias or mask with a row a query joins the scores
   unsigned scoreBytes = 0; ///< as of forwardSharedBytes
-  /// A mask or padding hides keys, nothing else changes scores, and rows may see all keys up to some end, but for
-  /// padding: no window, no documents, no sequences of different lengths.
+  bool plainScores = false; ///< but for masks of keys, nothing is added to scores or made of them
+  /// Scores are plain, a mask or padding hides keys, and rows may see all keys up to some end, but for padding: no
+  /// window, no documents, no sequences of different lengths.
   bool longRows = false;
-  bool causalDocuments = false; ///< documents, causal, and nothing else that changes scores
+  bool causalDocuments = false; ///< scores are plain, and documents and a causal mask hide keys, nothing else
   int64_t seqlenK = 0;          ///< the longest
 };
 
