@@ -145,7 +145,6 @@ LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
   if (failed(place)) {
     return failure();
   }
-
   RingPosition position = positionOf(ring, op.getNumber());
   // A buffer's first fill finds a barrier of which no phase has ended: to wait for the one before returns at once.
   waitBarrier(barrierOf(ring, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
@@ -166,7 +165,6 @@ LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
   }
   return success();
 }
-
 
 /// Each warp's sixteen rows are a copy of their own, so that its first lane, which starts it, also waits for it and
 /// then releases the buffer, as for any other.

@@ -349,14 +349,24 @@ void FunctionLowering::bind(ValueRange olds, ValueRange elements) {
   }
 }
 
-/// Numbers of blocks and rows fit in 31 bits: what branches of roles and of loops are decided by, and what is divided,
-/// is narrowed, so that comparisons and counters, which matrix instructions wait for, take one instruction and one
-/// register each, and divisions no call and no branch.
+/// Whether `value` is a loop's number, or the next one.
+static bool isLoopNumber(Value value) {
+  if (auto next = value.getDefiningOp<arith::AddIOp>()) {
+    value = next.getLhs();
+  }
+  auto loop = dyn_cast_or_null<scf::ForOp>(value.getParentBlock()->getParentOp());
+  return loop && value == loop.getInductionVar();
+}
+
+/// Numbers of blocks and rows fit in 31 bits: what branches of roles are decided by, what is compared with a loop's
+/// number, and what is divided is narrowed, so that comparisons and counters, which matrix instructions wait for, take
+/// one instruction and one register each, and divisions no call and no branch. Other sums may be larger, such as a
+/// search's next position.
 void FunctionLowering::findNumbers() {
   func.walk([&](Operation *user) {
     const bool divides = isa<arith::DivUIOp, arith::RemUIOp>(user);
-    const bool decides = isa<arith::CmpIOp>(user) &&
-                         (user->getParentOfType<tile::RolesOp>() || user->getParentOfType<scf::ForOp>());
+    const bool decides = isa<arith::CmpIOp>(user) && (user->getParentOfType<tile::RolesOp>() ||
+                                                      llvm::any_of(user->getOperands(), isLoopNumber));
     if (!divides && !decides) {
       return;
     }

@@ -16,8 +16,8 @@ bool isHalf(Type type) { return type.isF16() || type.isBF16(); }
 class ProgramVerifier {
 public:
   ProgramVerifier(func::FuncOp func, tile::GpuScheduleAttr schedule, tile::GpuTargetAttr target)
-      : func(func), rowUnit(16 * schedule.getWarps()), warps(schedule.getWarps()), sm(target.getSm()),
-        roles(target.getFamily() == tile::kSm90aFamily) {}
+      : func(func), rowUnit(16 * schedule.getWarps()), warps(schedule.getWarps()), perSm(schedule.getPerSm()),
+        sm(target.getSm()), roles(target.getFamily() == tile::kSm90aFamily) {}
 
   LogicalResult run() {
     if (func.isExternal() || !llvm::hasSingleElement(func.getBody()) || func.getNumResults() != 0) {
@@ -46,6 +46,7 @@ private:
   func::FuncOp func;
   int64_t rowUnit; ///< rows of one slab of every warp
   int64_t warps;
+  int64_t perSm; ///< programs that are to fit an SM
   unsigned sm;
   bool roles; ///< of the sm_90a family
   int64_t sharedBytes = 0;
@@ -257,6 +258,9 @@ LogicalResult ProgramVerifier::verifyRoles() {
   }
   if (warps != 8 && warps != 12) {
     return func.emitOpError("expected 8 or 12 consumer warps, two or three warpgroups, got ") << warps;
+  }
+  if (perSm != 1) {
+    return func.emitOpError("expected 1 program per SM, whose registers its roles share out, got ") << perSm;
   }
   return success();
 }

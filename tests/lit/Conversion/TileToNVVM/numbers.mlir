@@ -16,6 +16,9 @@
 // CHECK: arith.muli %{{.*}}, %[[STRIDE]] : index
 // CHECK: scf.for %[[J:.*]] = %{{.*}} to %{{.*}} step %{{.*}} : i32 {
 // CHECK: arith.index_cast %[[J]] : i32 to index
+// A sum that no loop's number decides may be larger than 31 bits: it is compared as it is.
+// CHECK: %[[POSITION:.*]] = arith.addi %{{.*}}, %[[STRIDE]] : index
+// CHECK-NEXT: arith.cmpi sle, %[[POSITION]], %[[STRIDE]] : index
 func.func @numbers(%p: !tile.ptr<f32>, %n: i64, %s: i64)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1, stages 2 per_sm 3>,
                 tile.target = #tile.gpu<"sm_80", sm 80>} {
@@ -30,7 +33,10 @@ func.func @numbers(%p: !tile.ptr<f32>, %n: i64, %s: i64)
   %one = arith.constant dense<1.0> : tensor<16xf32>
   scf.for %j = %c0 to %blocks step %c1 {
     %first = arith.cmpi eq, %j, %row : index
-    scf.if %first {
+    %position = arith.addi %offset, %stride : index
+    %inside = arith.cmpi sle, %position, %stride : index
+    %both = arith.andi %first, %inside : i1
+    scf.if %both {
       tile.store %one, %view[%c0] bounds [true] : tensor<16xf32>, !tile.view<1 x f32>
     }
   }

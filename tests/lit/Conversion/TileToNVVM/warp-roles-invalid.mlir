@@ -64,3 +64,14 @@ func.func @too_many_columns()
   }
   return
 }
+
+// -----
+
+// expected-error @+1 {{expected 1 program per SM, whose registers its roles share out, got 2}}
+func.func @two_per_sm()
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8 per_sm 2>, tile.target = #tile.gpu<"sm_90a", sm 90>} {
+  tile.roles producer {
+  } consumer {
+  }
+  return
+}

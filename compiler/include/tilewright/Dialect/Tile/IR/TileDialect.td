@@ -118,12 +118,12 @@ def Tile_GpuScheduleAttr : Tile_Attr<"GpuSchedule", "gpu_schedule"> {
     `warps` warps owns an equal share of the rows, in slabs of 16. Key and value blocks are copied into a ring of
     `stages` buffers each. With 2 `bodies`, which takes more than one stage, a program's step for key blocks that a mask
     cuts is code of its own; with 1 all blocks share one, which asks. Registers are given out so that `per_sm` programs
-    fit an SM. In the family `sm_90a` these are the consumers'
-    warps, four for each 64 rows, and four more produce; with `persistent` a block runs one program after the other, and
-    has so many buffers for queries; with `turns` their warpgroups take turns to start products; with `row_by_row` a
-    thread computes the softmax of its first row, then that of its second; with `split_loops` full and partial key
-    blocks have loops of their own; with `bulk_stores` outputs leave through the queries' shared memory, by TMA. On a
-    function it is the attribute `tile.schedule`.
+    fit an SM, which the family `sm_90a` leaves at 1. There these are the consumers' warps, four for each 64 rows, and
+    four more produce; with `persistent` a block runs one program after the other, and has so many buffers for queries;
+    with `turns` their warpgroups take turns to start products; with `row_by_row` a thread computes the softmax of its
+    first row, then that of its second; with `split_loops` full and partial key blocks have loops of their own; with
+    `bulk_stores` outputs leave through the queries' shared memory, by TMA. On a function it is the attribute
+    `tile.schedule`.
 
     Examples: `#tile.gpu_schedule<128 x 64, warps 4>`, `#tile.gpu_schedule<128 x 64, warps 4, stages 2 bodies 2 per_sm 3>`,
     `#tile.gpu_schedule<192 x 128, warps 12, stages 2 persistent 2 turns true>`,

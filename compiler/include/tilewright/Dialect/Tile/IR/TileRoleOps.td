@@ -75,9 +75,9 @@ def Tile_ReleaseOp : Tile_Op<"release", [MemoryEffects<[MemRead, MemWrite]>]> {
 def Tile_BulkStoreOp : Tile_Op<"bulk_store", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "store a tile to a view through a ring's buffer (consumer)";
   let description = [{
-    What `tile.store` does, by bulk copies of whole blocks of rows: each warpgroup puts its rows into the buffer, which
-    none of its products reads any more, and starts their copies. Waits until these have read the buffer; its contents
-    are lost. As with `tile.fill`, the tensor's end takes the place of the view's.
+    What `tile.store` does, by bulk copies of whole blocks of rows: each warp puts its rows into the buffer, which no
+    product of its warpgroup reads any more, and starts their copies. Waits until these have read the buffer; its
+    contents are lost. As with `tile.fill`, the tensor's end takes the place of the view's.
 
     Constraints
     - `tile.bulk_store-C1`: as `tile.store-C1`, on a rank-2 view.
