@@ -59,8 +59,8 @@ struct GpuRow {
   std::optional<bool> plainScores; ///< none: whether anything but masks changes scores or not
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
   std::optional<bool> causalDocuments; ///< none: whether those are what hides keys or not
-  int64_t minSeqlenK = 0;
-  std::optional<int64_t> maxShared; ///< the SM's limit, in bytes; none: any
+  int64_t minSeqlenK;
+  int64_t maxShared; ///< the SM's limit, in bytes
   Schedule schedule;
   TableRow origin;
 };
@@ -103,6 +103,15 @@ std::string_view text(const nlohmann::json &row, const char *name) {
   return *it->get_ptr<const std::string *>();
 }
 
+/// No other fields are in a row: one that nobody looks at would be taken for a condition.
+void checkFields(const nlohmann::json &row, std::initializer_list<std::string_view> known) {
+  for (const auto &item : row.items()) {
+    if (std::find(known.begin(), known.end(), item.key()) == known.end()) {
+      badTable("a row has a field that its table does not know");
+    }
+  }
+}
+
 TableRow originOf(const nlohmann::json &row, const char *table) { return {table, std::string(text(row, "measured"))}; }
 
 /// The row's schedule, which is one of a GPU or one of a CPU.
@@ -134,6 +143,7 @@ template <typename Row, typename ParseRow> std::vector<Row> parseTable(const cha
 }
 
 Row parseCpuRow(const nlohmann::json &entry) {
+  checkFields(entry, {"level", "maxHeadDim", "maxSeqlenQ", "schedule", "measured"});
   std::optional<CpuLevel> level = parseCpuLevel(text(entry, "level"));
   if (!level) {
     badTable("a row has a bad level");
@@ -154,13 +164,14 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
 }
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
+  checkFields(entry, {"sm", "maxSharedKiB", "maxHeadDim", "minSeqlenK", "masked", "matrix", "copied", "plainScores",
+                      "longRows", "causalDocuments", "schedule", "measured"});
   GpuRow row{};
   row.maxHeadDim = headDimBound(entry);
   row.schedule = scheduleOf(entry, /*gpu=*/true);
   row.origin = originOf(entry, "gpu.json");
-  if (entry.contains("maxSharedKiB")) {
-    row.maxShared = bound(entry, "maxSharedKiB") * 1024;
-  }
+  row.maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
+  row.minSeqlenK = entry.contains("minSeqlenK") ? bound(entry, "minSeqlenK") : 0;
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -170,20 +181,17 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   row.plainScores = flag(entry, "plainScores");
   row.longRows = flag(entry, "longRows");
   row.causalDocuments = flag(entry, "causalDocuments");
-  if (entry.contains("minSeqlenK")) {
-    row.minSeqlenK = bound(entry, "minSeqlenK");
-  }
   return row;
 }
 
 Sm90aRow parseSm90aRow(const nlohmann::json &entry) {
-  const GpuRow row = parseGpuRow(entry);
-  if (row.schedule.groups == 0 || row.sm || row.matrix || row.copied || row.plainScores || row.longRows ||
-      row.causalDocuments || row.minSeqlenK != 0 || row.maxShared) {
-    badTable("a row of sm_90a.json has no groups, or names what only gpu.json's rows are asked for");
+  checkFields(entry, {"maxHeadDim", "maxSeqlenQ", "masked", "oddUnits", "schedule", "measured"});
+  const Schedule schedule = scheduleOf(entry, /*gpu=*/true);
+  if (schedule.groups == 0) {
+    badTable("a row of sm_90a.json has no groups");
   }
-  return {row.maxHeadDim, bound(entry, "maxSeqlenQ"), row.masked, flag(entry, "oddUnits"), row.schedule,
-          {"sm_90a.json", row.origin.measured}};
+  return {headDimBound(entry), bound(entry, "maxSeqlenQ"), flag(entry, "masked"), flag(entry, "oddUnits"), schedule,
+          originOf(entry, "sm_90a.json")};
 }
 
 // Never destroyed: a thread may still choose a schedule while the process exits.
@@ -217,7 +225,8 @@ std::string kernels::toText(const Schedule &schedule) {
     text += schedule.turns ? ":t" : "";
     text += schedule.rowByRow ? ":r" : "";
     text += schedule.splitLoops ? ":f" : "";
-    return schedule.bulkStores ? text + ":o" : text;
+    text += schedule.bulkStores ? ":o" : "";
+    return text;
   }
   text += std::to_string(schedule.microRows) + "x" + std::to_string(schedule.microVectors);
   return text;
@@ -332,7 +341,7 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, const GpuCall &call, const Tabl
         matches(row.masked, call.masked) && matches(row.matrix, call.matrix) &&
         matches(row.copied, call.scoreBytes != 0) && matches(row.plainScores, call.plainScores) &&
         matches(row.longRows, call.longRows) && matches(row.causalDocuments, call.causalDocuments) &&
-        limit <= row.maxShared.value_or(limit) &&
+        limit <= row.maxShared &&
         forwardSharedBytes(row.schedule, call.headDim, call.headDimV, call.scoreBytes) <= limit) {
       return take(row, origin);
     }

@@ -48,11 +48,18 @@ static_assert(std::is_trivially_copyable_v<KernelKey>);
 
 /// By KernelKind.
 constexpr std::array<std::string_view, 3> kKindNames = {"forward", "row_limits", "row_bounds"};
+/// One of the sm_80 family with all else as it is by default.
+constexpr kernels::Schedule gpuSchedule(uint16_t blockM, uint16_t blockN, uint8_t warps) {
+  return {.orientation = kernels::Orientation::QueriesByKeys,
+          .blockM = blockM,
+          .blockN = blockN,
+          .microRows = 0,
+          .microVectors = 0,
+          .warps = warps};
+}
 /// Of row_bounds on every GPU: few rows a program, as each costs it a step. Each warp searches for all of them, so one
 /// does; two share the scan of a padding mask, which takes longer than that.
-constexpr kernels::Schedule rowBoundsSchedule(bool keyPadding) {
-  return {kernels::Orientation::QueriesByKeys, 32, 64, 0, 0, static_cast<uint8_t>(keyPadding ? 2 : 1), 1};
-}
+constexpr kernels::Schedule rowBoundsSchedule(bool keyPadding) { return gpuSchedule(32, 64, keyPadding ? 2 : 1); }
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -422,16 +429,11 @@ void KernelKey::normalize() {
     schedule.microRows = 0;
     schedule.microVectors = 0;
   } else {
-    schedule.warps = 0;
-    schedule.stages = 1;
-    schedule.groups = 0;
-    schedule.persistent = 0;
-    schedule.turns = false;
-    schedule.rowByRow = false;
-    schedule.splitLoops = false;
-    schedule.bulkStores = false;
-    schedule.bodies = 1;
-    schedule.perSm = 1;
+    schedule = {.orientation = schedule.orientation,
+                .blockM = schedule.blockM,
+                .blockN = schedule.blockN,
+                .microRows = schedule.microRows,
+                .microVectors = schedule.microVectors};
   }
   // Programs of a varlen batch may have rows past their sequence.
   evenM = evenM && !varlen;
@@ -451,17 +453,8 @@ void KernelKey::normalize() {
     if (gpu && kind == KernelKind::RowBounds) {
       limits.schedule = rowBoundsSchedule(keyPadding);
     } else if (gpu) {
-      limits.schedule = schedule;
-      limits.schedule.blockN = kernels::Schedule().blockN;
-      limits.schedule.stages = 1;
-      limits.schedule.bodies = 1;
-      limits.schedule.perSm = 1;
-      limits.schedule.groups = 0; // nothing in it multiplies: of the sm_80 family everywhere
-      limits.schedule.persistent = 0;
-      limits.schedule.turns = false;
-      limits.schedule.rowByRow = false;
-      limits.schedule.splitLoops = false;
-      limits.schedule.bulkStores = false;
+      // Nothing in it multiplies: of the sm_80 family everywhere.
+      limits.schedule = gpuSchedule(schedule.blockM, kernels::Schedule().blockN, schedule.warps);
     } else {
       limits.schedule.blockM = schedule.blockM;
     }
@@ -700,12 +693,14 @@ KernelKey runtime::parseKey(std::string_view text) {
     }
   }
   if (key != normalized) {
-    const std::string depends = key.kind == KernelKind::Forward
-                                    ? "what changes nothing in a kernel is left out"
-                                    : "a " + std::string(fields.kind()) + " kernel depends on " +
-                                          (gpu ? "blockM and warps" : "blockM") + " only";
-    bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) + "': " +
-        (gpu && key.kind == KernelKind::RowBounds ? "row_bounds kernels of GPUs have it, with keyPadding or without" : depends));
+    std::string why = "what changes nothing in a kernel is left out";
+    if (gpu && key.kind == KernelKind::RowBounds) {
+      why = "row_bounds kernels of GPUs have it, with keyPadding or without";
+    } else if (key.kind != KernelKind::Forward) {
+      why = "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only";
+    }
+    bad("schedule is '" + kernels::toText(key.schedule) + "', must be '" + kernels::toText(normalized.schedule) +
+        "': " + why);
   }
   return key;
 }

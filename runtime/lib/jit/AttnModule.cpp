@@ -199,21 +199,22 @@ static bool readSchedule(func::FuncOp func, KernelKey &key) {
   auto gpuSchedule = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule);
   if (auto gpu = dyn_cast_or_null<tile::GpuTargetAttr>(target); gpu && gpuSchedule) {
     key.sm = static_cast<uint16_t>(gpu.getSm());
-    key.schedule = {kernels::Orientation::QueriesByKeys,
-                    static_cast<uint16_t>(gpuSchedule.getBlockM()),
-                    static_cast<uint16_t>(gpuSchedule.getBlockN()),
-                    0,
-                    0,
-                    static_cast<uint8_t>(gpuSchedule.getWarps()),
-                    static_cast<uint8_t>(gpuSchedule.getStages()),
-                    static_cast<uint8_t>(gpu.getFamily() == tile::kSm90aFamily ? gpuSchedule.getWarps() / 4 : 0),
-                    static_cast<uint8_t>(gpuSchedule.getPersistent()),
-                    gpuSchedule.getTurns(),
-                    gpuSchedule.getRowByRow(),
-                    gpuSchedule.getSplitLoops(),
-                    gpuSchedule.getBulkStores(),
-                    static_cast<uint8_t>(gpuSchedule.getBodies()),
-                    static_cast<uint8_t>(gpuSchedule.getPerSm())};
+    const bool roles = gpu.getFamily() == tile::kSm90aFamily;
+    key.schedule = {.orientation = kernels::Orientation::QueriesByKeys,
+                    .blockM = static_cast<uint16_t>(gpuSchedule.getBlockM()),
+                    .blockN = static_cast<uint16_t>(gpuSchedule.getBlockN()),
+                    .microRows = 0,
+                    .microVectors = 0,
+                    .warps = static_cast<uint8_t>(gpuSchedule.getWarps()),
+                    .stages = static_cast<uint8_t>(gpuSchedule.getStages()),
+                    .groups = static_cast<uint8_t>(roles ? gpuSchedule.getWarps() / 4 : 0),
+                    .persistent = static_cast<uint8_t>(gpuSchedule.getPersistent()),
+                    .turns = gpuSchedule.getTurns(),
+                    .rowByRow = gpuSchedule.getRowByRow(),
+                    .splitLoops = gpuSchedule.getSplitLoops(),
+                    .bulkStores = gpuSchedule.getBulkStores(),
+                    .bodies = static_cast<uint8_t>(gpuSchedule.getBodies()),
+                    .perSm = static_cast<uint8_t>(gpuSchedule.getPerSm())};
     return true;
   }
   return false;

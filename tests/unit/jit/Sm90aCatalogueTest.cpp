@@ -113,8 +113,8 @@ INSTANTIATE_TEST_SUITE_P(
                       std::pair(256, 8)),
     [](const auto &info) { return "d" + std::to_string(info.param.first) + "x" + std::to_string(info.param.second); });
 
-/// Fields that no row of the table has: loops of their own for full blocks, outputs by TMA. (At head dim 256 the latter
-/// spills with 80 keys: kernels/docs/performance.md.)
+/// Where the table has neither: loops of their own for full blocks, outputs by TMA. (At head dim 256 the latter spills
+/// with 80 keys: kernels/docs/performance.md.)
 TEST(Sm90aCatalogue, LoopsAndStoresNeitherSpillNorSerialise) {
   const std::optional<PtxAssembler> assembler = findPtxAssembler();
   if (!assembler) {

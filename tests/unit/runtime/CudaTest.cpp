@@ -224,8 +224,6 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
     EXPECT_EQ(kernels::toText(forwardSchedule(about, options)), kernels::toText(kernels::chooseGpuSchedule(90, call)))
         << what;
   };
-  // The rows that tell these apart; were they to agree, this would see nothing.
-  const char *schedules[] = {"qk:128x96:w4:s2:b2", "qk:64x64:w4:s2:c4", "qk:128x64:w4:s2"};
   auto with = [&](auto &&change) {
     AttentionProblem changed = problem;
     change(changed);
@@ -247,9 +245,10 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   expectAsked(window, {.masked = true, .plainScores = true}, "window");
   EXPECT_NE(kernels::toText(forwardSchedule(problem, options)),
             kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.alibi.given = true; }), options)));
-  EXPECT_EQ(kernels::toText(forwardSchedule(causal, options)), schedules[0]);
-  EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), schedules[1]);
-  EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), schedules[2]);
+  // Rows tell these apart; were they to agree, this would see nothing.
+  EXPECT_EQ(kernels::toText(forwardSchedule(causal, options)), "qk:128x96:w4:s2:b2");
+  EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), "qk:64x64:w4:s2:c4");
+  EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), "qk:128x64:w4:s2");
 
   expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.plainScores = true, .longRows = true},
               "padding");
@@ -715,7 +714,8 @@ TEST_F(Cuda, PlanAndBlockMapNeedNoContextAndNoData) {
   EXPECT_THAT(plan["steps"][0]["key"].get<std::string>(), HasSubstr("target=sm_80:sm_90"));
   int64_t blockM = 0, blockN = 0;
   ASSERT_EQ(tw_forward_block_map(engine, &call.args, &blockM, &blockN, nullptr, 0), TW_OK) << tw_last_error();
-  const kernels::Schedule schedule = kernels::chooseGpuSchedule(90, {.headDim = 8, .headDimV = 6, .masked = true});
+  const kernels::GpuCall asked{.headDim = 8, .headDimV = 6, .masked = true, .plainScores = true, .longRows = true};
+  const kernels::Schedule schedule = kernels::chooseGpuSchedule(90, asked);
   EXPECT_EQ(blockM, schedule.blockM);
   EXPECT_EQ(blockN, schedule.blockN);
   EXPECT_EQ(driver.count("DevicePrimaryCtxRetain"), 0);

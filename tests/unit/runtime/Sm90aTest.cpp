@@ -67,6 +67,15 @@ void putOnDevice(Call &call) {
   }
 }
 
+/// Of an engine whose kernels all have that schedule; its compiler is the stand-in, as new.
+EngineOptions engineOptions(const char *schedule) {
+  fakeCompiler().reset();
+  EngineOptions options;
+  options.threads = 1;
+  options.plan.schedule = kernels::parseSchedule(schedule);
+  return options;
+}
+
 /// Packed GLM, whose plan has a step ahead of the forward one.
 Plan planOfPacked(const char *schedule) {
   AttentionProblem problem = served();
@@ -261,7 +270,7 @@ TEST(Sm90a, AScheduleChoosesTheFamily) {
   AttentionProblem other = served();
   other.softcap = 1.0;
   EXPECT_EQ(forwardSchedule(other, hopper("qk:128x64:g2:s3")),
-            kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .plainScores = true, .seqlenK = 400}));
+            kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .masked = true, .seqlenK = 400}));
 }
 
 TEST(Sm90a, RowLimitsStayPortable) {
@@ -318,12 +327,8 @@ TEST(Sm90a, LoopsAndStoresAreInKeysThatTheyChange) {
 }
 
 TEST(Sm90a, LaunchesTakeTensorMaps) {
-  fakeCompiler().reset();
   FakeDriver driver(std::vector<FakeDevice>(1), /*tensorMaps=*/true);
-  EngineOptions options;
-  options.threads = 1;
-  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2");
-  Engine engine(options);
+  Engine engine(engineOptions("qk:128x64:g2:s2"));
   Sizes sizes;
   sizes.seqlenQ = 300;
   sizes.seqlenK = 400;
@@ -362,19 +367,14 @@ TEST(Sm90a, LaunchesTakeTensorMaps) {
     EXPECT_EQ(error.expression(), "cuTensorMapEncodeTiled(q)");
   }
 
-  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:o");
   driver.maps.clear();
-  Engine(options).forward(call.args);
+  Engine(engineOptions("qk:128x64:g2:s2:o")).forward(call.args);
   EXPECT_EQ(driver.maps.size(), 3u) << "a row of the output is wider than one of the queries: it leaves from registers";
 }
 
 /// Behind those of the tensors that are read; a warp's rows at once.
 TEST(Sm90a, OutputsThatLeaveByTmaHaveATensorMap) {
-  fakeCompiler().reset();
   FakeDriver driver(std::vector<FakeDevice>(1), /*tensorMaps=*/true);
-  EngineOptions options;
-  options.threads = 1;
-  options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:o");
   Sizes sizes;
   sizes.seqlenQ = 300;
   sizes.seqlenK = 400;
@@ -382,7 +382,7 @@ TEST(Sm90a, OutputsThatLeaveByTmaHaveATensorMap) {
   sizes.dtype = TW_BFLOAT16;
   Call call(sizes);
   putOnDevice(call);
-  Engine(options).forward(call.args);
+  Engine(engineOptions("qk:128x64:g2:s2:o")).forward(call.args);
   ASSERT_EQ(driver.maps.size(), 4u);
   const FakeDriver::EncodedMap &out = driver.maps[3];
   EXPECT_EQ(out.memory, call.args.out.data);
@@ -396,7 +396,7 @@ TEST(Sm90a, OutputsThatLeaveByTmaHaveATensorMap) {
 class PersistentCalls {
 public:
   explicit PersistentCalls(const FakeDevice &device = FakeDevice())
-      : driver({device}, /*tensorMaps=*/true), engine(options()), call(sizes()) {
+      : driver({device}, /*tensorMaps=*/true), engine(engineOptions("qk:128x64:g2:s2:p2")), call(sizes()) {
     putOnDevice(call);
     driver.onLaunch = [this](void **parameters) {
       // Behind the slots and three tensor maps.
@@ -427,13 +427,6 @@ public:
   uint32_t count = 0; ///< of programs, as the last launch was told
 
 private:
-  static EngineOptions options() {
-    fakeCompiler().reset();
-    EngineOptions options;
-    options.threads = 1;
-    options.plan.schedule = kernels::parseSchedule("qk:128x64:g2:s2:p2");
-    return options;
-  }
   static Sizes sizes() {
     Sizes sizes;
     sizes.seqlenQ = sizes.seqlenK = 300;

@@ -62,7 +62,8 @@ inline int64_t elementBytesOf(mlir::Type element) { return (element.getIntOrFloa
 /// the kernel takes a tensor map for each, behind its other parameters.
 llvm::SmallVector<mlir::BlockArgument> mappedTensors(mlir::func::FuncOp func);
 
-inline constexpr int64_t kWarpgroup = 128; ///< threads
+inline constexpr int64_t kBoxBytes = gpuBoxedPitch(kTmaBoxColumns); ///< of a row of a ring's box
+inline constexpr int64_t kWarpgroup = 128;                          ///< threads
 /// Named barriers: 0 is the whole block's, then one for each of up to three groups' turns, then one for each group's
 /// stores.
 inline constexpr int64_t kFirstTurnBarrier = 1, kFirstStoreBarrier = 4;
@@ -225,6 +226,10 @@ private:
   //===- Shared emitters ------------------------------------------------------------------------------------------===//
   mlir::Value i32(int64_t value) { return mlir::arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }
   mlir::Value index(int64_t value) { return mlir::arith::ConstantIndexOp::create(b, value); }
+  /// What became of a scalar of the program, an index, in 32 bits.
+  mlir::Value toI32(mlir::Value old) {
+    return mlir::arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(old));
+  }
   mlir::Value toIndex(mlir::Value i32Value) {
     return mlir::arith::IndexCastOp::create(b, b.getIndexType(), i32Value);
   }

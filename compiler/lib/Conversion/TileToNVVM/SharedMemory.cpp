@@ -19,7 +19,7 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
   buffer.offset = sharedBytes;
   buffer.stages = type.getStages();
   if (roles) {
-    buffer.boxBytes = buffer.rows * gpuBoxedPitch(kTmaBoxColumns);
+    buffer.boxBytes = buffer.rows * kBoxBytes;
     ringOrder.push_back(op.getBuffer());
   }
   sharedBytes += buffer.bytes() * type.getStages();
@@ -28,8 +28,7 @@ void FunctionLowering::lowerAllocShared(tile::AllocSharedOp op) {
 
 void FunctionLowering::lowerSlot(tile::SlotOp op) {
   SharedBuffer buffer = sharedBuffers.find(op.getRing())->second;
-  Value slot = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getIndex()));
-  buffer.slotBytes = arith::MulIOp::create(b, slot, i32(buffer.rows * buffer.pitch));
+  buffer.slotBytes = arith::MulIOp::create(b, toI32(op.getIndex()), i32(buffer.rows * buffer.pitch));
   sharedBuffers[op.getBuffer()] = buffer;
 }
 

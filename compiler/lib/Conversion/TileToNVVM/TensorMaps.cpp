@@ -124,9 +124,6 @@ FailureOr<FunctionLowering::MapPlace> FunctionLowering::placeInMap(Value viewed,
   if (failed(place)) {
     return failure();
   }
-  auto toI32 = [&](Value value) -> Value {
-    return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-  };
   MapPlace result{tensorMaps.lookup(place->base), {}};
   for (unsigned dim : kTensorMapDims) {
     Value old = place->coordinates[dim];
@@ -140,7 +137,7 @@ FailureOr<FunctionLowering::MapPlace> FunctionLowering::placeInMap(Value viewed,
 }
 
 LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
-  const SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
+  SharedBuffer ring = sharedBuffers.find(op.getRing())->second;
   FailureOr<MapPlace> place = placeInMap(op.getView(), op.getIndices());
   if (failed(place)) {
     return failure();
@@ -151,14 +148,11 @@ LogicalResult FunctionLowering::lowerFill(tile::FillOp op) {
   Value full = barrierOf(ring, false, position.slot);
   NVVM::MBarrierArriveExpectTxOp::create(b, Type(), full, i32(ring.bytes()), NVVM::MemScopeKind::CTA,
                                          /*relaxed=*/false, Value());
-  Value start = arith::MulIOp::create(b, position.slot, i32(ring.bytes()));
+  ring.slotBytes = arith::MulIOp::create(b, position.slot, i32(ring.bytes()));
   auto clusterMemory = LLVM::LLVMPointerType::get(b.getContext(), 7);
   for (int64_t box = 0; box < ring.boxes(); ++box) {
-    Value address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), shared, ValueRange{start});
-    address = LLVM::GEPOp::create(b, shared.getType(), b.getI8Type(), address,
-                                  ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(ring.offset + box * ring.boxBytes)});
     SmallVector<Value> coordinates = place->ofBox(b, box);
-    Value target = LLVM::AddrSpaceCastOp::create(b, clusterMemory, address);
+    Value target = LLVM::AddrSpaceCastOp::create(b, clusterMemory, sharedAddress(ring, {}, box * ring.boxBytes));
     NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
         b, target, place->map, coordinates, full, ValueRange{}, Value(), Value(), NVVM::TMALoadMode::TILE,
         /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), Value());
@@ -173,7 +167,7 @@ LogicalResult FunctionLowering::lowerBulkStore(tile::BulkStoreOp op) {
   if (failed(place)) {
     return failure();
   }
-  SharedBuffer buffer = sharedBuffers.find(op.getThrough())->second;
+  const SharedBuffer &buffer = sharedBuffers.find(op.getThrough())->second;
   ArrayRef<Value> values = fragmentOf(op.getTile());
   const int64_t cols = cast<RankedTensorType>(op.getTile().getType()).getDimSize(1), units = groupsOf(cols);
 
@@ -185,7 +179,7 @@ LogicalResult FunctionLowering::lowerBulkStore(tile::BulkStoreOp op) {
   // Lane l names row l % 8 of matrix l / 8: (rows 0-7, first unit), (rows 8-15, first), (rows 0-7, second), ...
   Value firstRow = arith::MulIOp::create(b, warp, i32(kTmaStoreRows));
   Value row = arith::AddIOp::create(b, firstRow, arith::AndIOp::create(b, lane, i32(15)));
-  Value start = arith::MulIOp::create(b, row, i32(gpuBoxedPitch(kTmaBoxColumns)));
+  Value start = arith::MulIOp::create(b, row, i32(kBoxBytes));
   Value swizzle = arith::AndIOp::create(b, lane, i32(7));
   Value second = arith::ShRUIOp::create(b, lane, i32(4));
   const auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8);
@@ -201,7 +195,7 @@ LogicalResult FunctionLowering::lowerBulkStore(tile::BulkStoreOp op) {
                              NVVM::SharedSpaceAttr::get(b.getContext(), NVVM::SharedSpace::shared_cta));
   NVVM::SyncWarpOp::create(b, i32(-1));
   ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
-    Value source = arith::MulIOp::create(b, firstRow, i32(gpuBoxedPitch(kTmaBoxColumns)));
+    Value source = arith::MulIOp::create(b, firstRow, i32(kBoxBytes));
     for (int64_t box = 0; box * kTmaBoxColumns < cols; ++box) {
       SmallVector<Value> coordinates = place->ofBox(b, box);
       coordinates[1] = arith::AddIOp::create(b, coordinates[1], firstRow);

@@ -392,11 +392,8 @@ void FunctionLowering::narrow(Value value) {
 
 LogicalResult FunctionLowering::lowerFor(scf::ForOp op) {
   // Numbers of blocks are narrow: see findNumbers.
-  auto bound = [&](Value value) -> Value {
-    return arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(value));
-  };
-  auto newLoop = scf::ForOp::create(b, bound(op.getLowerBound()), bound(op.getUpperBound()), bound(op.getStep()),
-                                    elementsOf(op.getInitArgs()));
+  Value begin = toI32(op.getLowerBound()), end = toI32(op.getUpperBound()), step = toI32(op.getStep());
+  auto newLoop = scf::ForOp::create(b, begin, end, step, elementsOf(op.getInitArgs()));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(newLoop.getBody());

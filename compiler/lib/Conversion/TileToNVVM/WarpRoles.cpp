@@ -15,8 +15,6 @@ using namespace tilewright::tile2nvvm;
 
 namespace {
 
-constexpr int64_t kBoxBytes = 2 * kTmaBoxColumns; ///< of a row
-
 /// Registers that a thread of each role has while it computes. A block starts with as many for each; together they are
 /// what a block of three or four warpgroups is given.
 struct RoleRegisters {
@@ -132,7 +130,7 @@ Value FunctionLowering::barrierOf(const SharedBuffer &ring, bool empty, Value sl
 }
 
 FunctionLowering::RingPosition FunctionLowering::positionOf(const SharedBuffer &ring, Value number) {
-  Value n = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(number));
+  Value n = toI32(number);
   if (ring.stages == 1) {
     return {i32(0), arith::AndIOp::create(b, n, i32(1))};
   }
@@ -153,8 +151,7 @@ void FunctionLowering::lowerTake(tile::TakeOp op) {
   if (buffer.stages > 1) {
     buffer.slotBytes = arith::MulIOp::create(b, position.slot, i32(buffer.bytes()));
   }
-  Value number = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getNumber()));
-  buffer.hiddenZero = arith::ShRUIOp::create(b, number, i32(31));
+  buffer.hiddenZero = arith::ShRUIOp::create(b, toI32(op.getNumber()), i32(31));
   sharedBuffers[op.getBuffer()] = buffer;
 }
 
@@ -194,8 +191,7 @@ Value FunctionLowering::programNumber(Value slot) {
 void FunctionLowering::announceProgram(tile::AnnounceProgramOp op) {
   RingPosition position = positionOf(programRing, op.getTurn());
   waitBarrier(barrierOf(programRing, true, position.slot), arith::XOrIOp::create(b, position.parity, i32(1)));
-  Value number = arith::IndexCastOp::create(b, b.getI32Type(), scalars.lookup(op.getProgram()));
-  LLVM::StoreOp::create(b, number, programNumber(position.slot), 4);
+  LLVM::StoreOp::create(b, toI32(op.getProgram()), programNumber(position.slot), 4);
   arrive(barrierOf(programRing, false, position.slot));
 }
 

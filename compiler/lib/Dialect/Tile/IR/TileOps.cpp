@@ -112,14 +112,17 @@ LogicalResult StoreOp::verify() {
   return verifyAccess(*this, "tile.store-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }
 
+bool BulkStoreOp::hasRoom(SharedType buffer, RankedTensorType tile) {
+  return tile.getRank() == 2 && buffer.getRows() == tile.getDimSize(0) &&
+         gpuBoxedPitch(buffer.getCols()) >= gpuBoxedPitch(tile.getDimSize(1)) &&
+         buffer.getElementType() == tile.getElementType() && buffer.getStages() == 1;
+}
+
 LogicalResult BulkStoreOp::verify() {
   auto tile = cast<RankedTensorType>(getTile().getType());
-  SharedType buffer = getThrough().getType();
-  if (tile.getRank() != 2 || buffer.getRows() != tile.getDimSize(0) ||
-      gpuBoxedPitch(buffer.getCols()) < gpuBoxedPitch(tile.getDimSize(1)) ||
-      buffer.getElementType() != tile.getElementType() || buffer.getStages() != 1) {
+  if (!hasRoom(getThrough().getType(), tile)) {
     return emitOpError("tile.bulk_store-C2: expected one buffer with boxes that hold ")
-           << tile << ", got " << buffer;
+           << tile << ", got " << getThrough().getType();
   }
   return verifyAccess(*this, "tile.bulk_store-C1", getView().getType(), getIndices().size(), getBounds(), tile);
 }

@@ -3,7 +3,6 @@
 // tile-bulk-stores: outputs leave through shared memory. See Passes.td.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
-#include "tilewright/Target/GpuTarget.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
@@ -19,13 +18,12 @@ using namespace tilewright::tile;
 
 namespace {
 
-/// Whether TMA can write the tile of `store` from a buffer like this one.
-bool fits(StoreOp store, SharedType buffer) {
+/// Whether TMA can write the tile of `store` from what `take` names.
+bool canWriteFrom(TakeOp take, StoreOp store) {
   auto tile = cast<RankedTensorType>(store.getTile().getType());
   ViewType view = store.getView().getType();
-  return view.getUnit() && view.getAlign() == 16 && tile.getDimSize(1) % 8 == 0 &&
-         buffer.getRows() == tile.getDimSize(0) && buffer.getElementType() == tile.getElementType() &&
-         tilewright::gpuBoxedPitch(tile.getDimSize(1)) <= tilewright::gpuBoxedPitch(buffer.getCols());
+  return take->isBeforeInBlock(store) && view.getUnit() && view.getAlign() == 16 &&
+         BulkStoreOp::hasRoom(take.getBuffer().getType(), tile) && tile.getDimSize(1) % 8 == 0;
 }
 
 class TileBulkStoresPass : public tilewright::tile::impl::TileBulkStoresBase<TileBulkStoresPass> {
@@ -45,39 +43,28 @@ public:
 
 private:
   LogicalResult stage(Block &consumer) {
-    SmallVector<StoreOp> stores;
-    for (auto store : consumer.getOps<StoreOp>()) {
-      if (cast<RankedTensorType>(store.getTile().getType()).getRank() == 2) {
-        stores.push_back(store);
+    for (auto store : llvm::make_early_inc_range(consumer.getOps<StoreOp>())) {
+      if (cast<RankedTensorType>(store.getTile().getType()).getRank() != 2) {
+        continue;
       }
-    }
-    for (StoreOp store : stores) {
-      TakeOp taken;
-      for (auto take : consumer.getOps<TakeOp>()) {
-        if (!taken && take->isBeforeInBlock(store) && fits(store, take.getBuffer().getType())) {
-          taken = take;
-        }
-      }
-      if (!taken) {
+      auto takes = consumer.getOps<TakeOp>();
+      auto taken = llvm::find_if(takes, [&](TakeOp take) { return canWriteFrom(take, store); });
+      if (taken == takes.end()) {
         return store.emitOpError("expected a buffer that was filled ahead of the loop and has room for it, and rows "
                                  "aligned to 16 bytes: the schedule's bulk_stores go through the queries' buffer");
       }
-      replace(store, taken, consumer);
+      replace(store, *taken, consumer);
     }
     return success();
   }
 
   /// The buffer is given back behind the store.
   void replace(StoreOp store, TakeOp taken, Block &consumer) {
-    SmallVector<ReleaseOp> releases;
     consumer.walk([&](ReleaseOp release) {
       if (release.getRing() == taken.getRing()) {
-        releases.push_back(release);
+        release->erase();
       }
     });
-    for (ReleaseOp release : releases) {
-      release->erase();
-    }
     ImplicitLocOpBuilder b(store.getLoc(), store);
     BulkStoreOp::create(b, store.getTile(), store.getView(), store.getIndices(), store.getBounds(), taken.getBuffer());
     ReleaseOp::create(b, taken.getRing(), taken.getNumber());

@@ -96,6 +96,10 @@ def Tile_BulkStoreOp : Tile_Op<"bulk_store", [MemoryEffects<[MemRead, MemWrite]>
     $tile `,` $view `[` $indices `]` `bounds` $bounds `through` $through attr-dict
     `:` type($tile) `,` type($view) `,` type($through)
   }];
+  let extraClassDeclaration = [{
+    /// Whether a buffer has room for a tile: tile.bulk_store-C2.
+    static bool hasRoom(SharedType buffer, ::mlir::RankedTensorType tile);
+  }];
   let hasVerifier = 1;
 }
 
