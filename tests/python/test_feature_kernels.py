@@ -147,6 +147,16 @@ def test_windows(mask, schedule):
         check("window", out, lse, expected, expected_lse, "float32")
 
 
+def test_sides_of_a_window_beyond_31_bits():
+    """Such a side is no bound, though a row and it add up to more than an int32 holds."""
+    q, k, v, _ = case_of("alibi", "none", 70, 53)
+    for one in ((5, -1), (-1, 5)):
+        expected = flash_attn_func(q, k, v, window_size=one)
+        for side in (70, 2**31 - 1, 2**31, 3 * 10**9, 2**32 - 2):
+            sides = tuple(side if s == -1 else s for s in one)
+            assert np.array_equal(flash_attn_func(q, k, v, window_size=sides), expected), sides
+
+
 def test_a_window_skips_blocks():
     sq, sk, window = 300, 400, (40, 20)
     q, k, v, _ = case_of("alibi", "none", sq, sk)

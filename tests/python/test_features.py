@@ -339,6 +339,18 @@ def test_strides_of_every_tensor():
     check(**args)
 
 
+@pytest.mark.parametrize("align", ["bottom_right", "top_left"])
+@pytest.mark.parametrize("sq, sk", [(30, 30), (12, 37), (37, 12)])
+def test_windows_about_as_long_as_the_sequence(sq, sk, align):
+    """A side that reaches over all keys is no bound, and one key less is one. Sides of 31 bits and more reach too, though
+    a row and they add up to more than an int32 holds."""
+    q, k, v = inputs(generator(29), sq=sq, sk=sk)
+    longest = max(sq, sk)
+    for side in (longest - 2, longest - 1, longest, 2**31 - longest, 2**31 - 1, 2**31, 3 * 10**9, 2**32 - 2, 2**63 - 1):
+        for sides in ((side, -1), (-1, side), (side, side), (side, 1), (1, side)):
+            check(q, k, v, window_size=sides, causal_align=align)
+
+
 def test_window_and_glm():
     """GLM raises the right limit, the window sets the left one, for rows raised by GLM too."""
     q, k, v = inputs(generator(13), sq=30, sk=30)

@@ -6,6 +6,8 @@
 #include "tilewright/runtime/Error.h"
 #include "tilewright/runtime/SupportMatrix.h"
 
+#include <algorithm>
+
 using namespace tilewright;
 using namespace tilewright::runtime;
 using namespace tilewright::runtime::checks;
@@ -57,8 +59,12 @@ TableTensor tableTensor(const TwTensor &tensor) {
   return result;
 }
 
-/// A side so long that it never ends inside a sequence is no bound; the others fit the kernels' arithmetic.
-int64_t windowSide(int64_t value) { return value > 2 * kMaxExtent ? -1 : value; }
+/// A side that reaches over every key of every row is no bound: a position is less than the longest sequence away from
+/// any key. The others fit the kernels' arithmetic.
+int64_t windowSide(int64_t value, const CallSizes &sizes) {
+  const int64_t longest = sizes.varlen ? std::max(sizes.totalQ, sizes.totalK) : std::max(sizes.seqlenQ, sizes.seqlenK);
+  return value >= longest ? -1 : value;
+}
 
 void checkServedBy(bool asked, Feature feature, const char *argument, const char *what, TwDevice device) {
   if (asked && !supportsFeature(feature, device)) {
@@ -118,8 +124,8 @@ void checks::fillFeatures(const TwForwardArgs &args, const CallSizes &sizes, Att
   }
   problem.documents = tableTensor(args.document_ids);
   if (args.has_window) {
-    problem.windowLeft = windowSide(args.window_left);
-    problem.windowRight = windowSide(args.window_right);
+    problem.windowLeft = windowSide(args.window_left, sizes);
+    problem.windowRight = windowSide(args.window_right, sizes);
     if (problem.windowRight == 0 && problem.mask == attn::MaskKind::None) {
       problem.mask = attn::MaskKind::Causal; // the same rows see the same keys
     }
