@@ -66,6 +66,8 @@ public:
 
 private:
   Value headsAtOnce();
+  /// Intervals of rows come from documents, not from padding.
+  bool documentsAlone() const { return p.rowBounds && !p.keyPadding; }
   void placeProgram();
   Value operand(Value tile);
   Value makeExponentFactor();
@@ -73,6 +75,7 @@ private:
   Value loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked);
   Value loadValueBlock(Value firstKey, const Masking &masking);
   PaddingOfBlock lookAtPadding(Value block, bool passes);
+  Value firstKeyOf(Value block);
   Value fromView(Value firstKey);
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile);
@@ -88,7 +91,7 @@ private:
   /// The probabilities that products take: some dropped.
   Value dropped(Value probabilities, Value firstKey);
   Value finiteReference(Value m);
-  void makeViews();
+  void makeViews(const VisitedKeys &visited);
   void store(const Softmax &state, Value empty, Value inverse);
   void storeProbs(const Softmax &state, Value inverse, Value queries);
   Value logSumExp(const Softmax &state);
@@ -118,25 +121,39 @@ private:
   Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
   Value holes;    ///< i1: there is padding between real keys; null without a padding mask
   Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
+  Value visitedFrom;  ///< index: the column that visited blocks are counted from; null if it is 0
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
-/// As many heads as have keys and values that fit in a part of the L2 cache.
+/// How many heads' programs of the same rows start one after the other: as many as have keys and values that fit in a
+/// part of the L2 cache.
 Value Forward::headsAtOnce() {
-  constexpr int64_t bytes = 16 << 20; // of an H100's 50 MiB, of which an SM has half nearby
-  const int64_t keys = std::max<int64_t>(bytes / (2 * (p.headDim + p.headDimV)), 1);
-  Value heads = arith::DivUIOp::create(b, b.indexConstant(keys), p.seqlenK);
-  return maxOf({&b, heads}, {&b, b.indexConstant(1)}).value;
+  auto keysIn = [&](int64_t bytes) { return std::max<int64_t>(bytes / (2 * (p.headDim + p.headDimV)), 1); };
+  if (context.shape.persistent) {
+    constexpr int64_t bytes = 16 << 20; // of an H100's 50 MiB, of which an SM has half nearby
+    Value heads = arith::DivUIOp::create(b, b.indexConstant(keysIn(bytes)), p.seqlenK);
+    return maxOf({&b, heads}, {&b, b.indexConstant(1)}).value;
+  }
+  // A power of two, found without dividing: each block does this ahead of everything else, and divides by it. Rows of
+  // documents see few of a head's keys, and how much work they have follows no order: the more heads, the better.
+  const int64_t keys = keysIn(documentsAlone() ? 64 << 20 : 32 << 20);
+  Value seqlenK = b.toI32(p.seqlenK), exponent = b.intLike(seqlenK.getType(), 0);
+  for (int64_t most = 2; most <= 64; most *= 2) {
+    Value fits = b.lessI(seqlenK, b.intLike(seqlenK.getType(), keys / most + 1));
+    exponent = b.add(exponent, arith::ExtUIOp::create(b, seqlenK.getType(), fits));
+  }
+  return arith::ShLIOp::create(b, b.indexConstant(1), b.toIndex(exponent));
 }
 
 void Forward::placeProgram() {
   zero = b.indexConstant(0);
   Value blocks = ceilDiv({&b, p.seqlenQ}, blockM).value;
   SmallVector<Type> types(3, b.getIndexType());
-  // Later rows see more under every mask but none, where the order is free.
-  const bool heavyLast = p.features.mask != attn::MaskKind::None;
+  // Later rows see more under every mask but none, where the order is free. Of documents nobody knows; their rows take
+  // the same order, for the sake of many heads at once: no few rows with much work are left for the end.
+  const bool heavyLast = p.features.mask != attn::MaskKind::None || documentsAlone();
   auto coords = tile::CoordsOp::create(b, types, ValueRange{blocks, p.heads},
-                                       heavyLast && context.shape.persistent ? headsAtOnce() : Value(), heavyLast);
+                                       heavyLast && context.shape.storageOperands ? headsAtOnce() : Value(), heavyLast);
   head = coords.getResult(1);
   kvHead = arith::DivUIOp::create(b, head, p.headsPerKv);
 
@@ -197,7 +214,7 @@ PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   auto ifAny = scf::IfOp::create(b, SmallVector<Type>(passes ? 2 : 1, i1), holes, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(ifAny.thenBlock());
-  Value first = fromView(b.mul(block, b.indexConstant(blockN)));
+  Value first = fromView(firstKeyOf(block));
   Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
   Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
   SmallVector<Value> found{arith::XOrIOp::create(b, all, yes)};
@@ -212,6 +229,12 @@ PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   }
   scf::YieldOp::create(b, known);
   return {ifAny.getResult(0), passes ? ifAny.getResult(1) : Value()};
+}
+
+/// The column of a visited block's first key.
+Value Forward::firstKeyOf(Value block) {
+  Value key = b.mul(block, b.indexConstant(blockN));
+  return visitedFrom ? b.add(visitedFrom, key) : key;
 }
 
 /// Below 0 in a block that the view begins in: outside, like its end.
@@ -396,7 +419,7 @@ Softmax Forward::loop(const Softmax &state, Value queries, IrInt begin, IrInt en
   auto loop = scf::ForOp::create(b, begin.value, end.value, one, start);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
-  Value firstKey = b.mul(loop.getInductionVar(), b.indexConstant(blockN));
+  Value firstKey = firstKeyOf(loop.getInductionVar());
   ValueRange carried = loop.getRegionIterArgs();
   Softmax before{carried[0], carried[1], carried[2]};
   PaddingOfBlock padding;
@@ -491,14 +514,21 @@ Value Forward::makeExponentFactor() {
 }
 
 /// Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to
-/// where its last one ends: the rest is never read (semantics A5).
-void Forward::makeViews() {
-  IrInt visibleEnd = stages.interval->endOf(context, context.finalRow);
+/// where its last one ends: the rest is never read (semantics A5). Where blocks are counted from the first key that the
+/// program's own rows see, views hold what those see, and there is less to find out and to keep.
+void Forward::makeViews(const VisitedKeys &visited) {
   SmallVector<std::pair<unsigned, Value>> where{{0, context.batch}, {2, kvHead}};
-  if (context.hasStart()) {
-    IrInt begin = stages.interval->startOf(context, zero);
-    visibleBegin = begin.value;
-    visibleEnd = maxOf(visibleEnd - begin, {&b, zero});
+  IrInt visibleEnd{&b, visited.endKey};
+  if (!context.hasStart()) {
+    visibleEnd = stages.interval->endOf(context, context.finalRow);
+  } else if (context.keyStep == 1) {
+    visibleBegin = visitedFrom;
+  } else {
+    visibleEnd = stages.interval->endOf(context, context.finalRow);
+    visibleBegin = stages.interval->startOf(context, zero).value;
+  }
+  if (visibleBegin) {
+    visibleEnd = maxOf(visibleEnd - IrInt{&b, visibleBegin}, {&b, zero});
     where.emplace_back(1, visibleBegin);
   }
   if (sequence.beginK) {
@@ -523,8 +553,12 @@ void Forward::build() {
   if (dropout) {
     dropout.begin(context, p.heads);
   }
-  KeyBlockRanges<IrInt> ranges = stages.interval->ranges(context);
-  makeViews();
+  // What lies over scores is copied and drawn in units: 16 bytes of a row, 32 columns of random bits.
+  context.keyStep = stages.onlyScaled && !dropout ? 1 : 32;
+  VisitedKeys visited = stages.interval->visited(context);
+  const KeyBlockRanges<IrInt> &ranges = visited.blocks;
+  visitedFrom = visited.firstKey;
+  makeViews(visited);
 
   Value queries = loadQueries();
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
@@ -569,7 +603,10 @@ void Forward::build() {
   }
   // l is 0 exactly for rows that saw nothing: output 0 and LSE -inf (semantics A5).
   Value empty = b.equalF(state.l, b.fill({blockM}, 0.0f));
-  Value reciprocal = b.divF(b.fill({blockM}, 1.0f), state.l);
+  Value one = b.fill({blockM}, 1.0f);
+  // With 16-bit outputs behind it: a correctly rounded division has a rare branch of its own for each of a thread's
+  // rows, one after the other.
+  Value reciprocal = context.shape.storageOperands ? b.divideFast(one, state.l) : b.divF(one, state.l);
   Value inverse = b.select(empty, b.fill({blockM}, 0.0f), reciprocal);
   if (p.probs) {
     storeProbs(state, inverse, queries); // before the output, whose store may take the queries' memory

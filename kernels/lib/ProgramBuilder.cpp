@@ -185,3 +185,6 @@ IrInt kernels::floorDiv(IrInt a, int64_t divisor) {
   return {a.builder, a.builder->createOrFold<arith::DivUIOp>(a.value, d)};
 }
 IrInt kernels::ceilDiv(IrInt a, int64_t divisor) { return floorDiv(a + (divisor - 1), divisor); }
+IrInt kernels::alignDown(IrInt a, int64_t step) {
+  return {a.builder, a.builder->andI(a.value, a.builder->intLike(a.value.getType(), -step))};
+}

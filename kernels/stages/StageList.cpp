@@ -14,9 +14,8 @@ void IntervalMask::begin(ProgramContext &context) {
   ProgramBuilder &b = context.b;
   ends_ = limits(context);
   if (context.windowOffset) {
-    starts_ = windowStart(context.integer(context.queryRows()), context.perQuery(context.windowOffset),
-                          context.perQuery(context.seqlenK))
-                  .value;
+    // Not cut to the sequence, as windowStart is: no column that a row's end leaves is outside.
+    starts_ = (context.integer(context.queryRows()) + context.perQuery(context.windowOffset)).value;
   }
   if (!context.rowBounds) {
     return;
@@ -58,11 +57,21 @@ IrInt IntervalMask::endOf(ProgramContext &context, Value row) {
   return context.rowBounds ? minOf(limit, boundOf(context, 1, row)) : limit;
 }
 
-KeyBlockRanges<IrInt> IntervalMask::ranges(ProgramContext &context) {
+VisitedKeys IntervalMask::visited(ProgramContext &context) {
   IrInt firstStart = startOf(context, context.firstRow), lastStart = startOf(context, context.lastRow);
   IrInt firstEnd = endOf(context, context.firstRow), lastEnd = endOf(context, context.lastRow);
   RowBounds<IrInt> rows{firstStart, lastStart, firstEnd, lastEnd};
-  return keyBlockRanges(rows, context.shape.blockN, context.hasStart());
+  if (!context.hasStart()) {
+    return {{}, lastEnd.value, keyBlockRanges(rows, context.shape.blockN, /*starts=*/false)};
+  }
+  IrInt firstKey = firstStart;
+  if (context.keyStep != 1) {
+    firstKey = alignDown(firstKey, context.keyStep);
+  }
+  KeyBlockRanges<IrInt> ranges = keyBlockRanges(countedFrom(rows, firstKey), context.shape.blockN);
+  // It is 0 (a block holds more keys than a step), which only a constant says.
+  ranges.begin = context.integer(context.b.indexConstant(0));
+  return {firstKey.value, lastEnd.value, ranges};
 }
 
 static std::unique_ptr<IntervalMask> makeMask(attn::MaskKind mask) {

@@ -84,6 +84,17 @@ def test_many_programs(batch, heads):
     check(*run(q, k, v, causal=True), q, k, v, causal=True)
 
 
+@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("engine", [lambda: Engine(), lambda: family_of_all()], ids=["own family", "sm_80"])
+def test_more_heads_than_take_turns(dim, engine):
+    """Blocks of up to 64 heads take turns, the last rows' first: two whole sections and a narrower one, whose programs
+    are placed by other arithmetic. Each row is written by exactly one of them."""
+    engine = engine()
+    q, k, v = problem(14, batch=5, sq=300, sk=300, heads=27, heads_k=9, dim=dim)
+    for mask in [mask for mask in MASKS if mask != "none"]:
+        run_guarded(q, k, v, **mask_arguments(mask, 5, 300, 300), engine=engine, what=mask)
+
+
 def test_against_sdpa():
     q, k, v = problem(5, sq=512, sk=512, dim=128)
     ours = flash_attn_func(q, k, v, causal=True)

@@ -264,6 +264,21 @@ TEST(BlockRanges, OutOfRangePairsAreClamped) {
   }
 }
 
+/// What is visible lies in a visited block, what is hidden in none that is full; blocks are counted from `first`.
+void expectNothingLost(const KeyBlockRanges<int64_t> &ranges, std::span<const std::pair<int64_t, int64_t>> intervals,
+                       int64_t columns, int64_t first, int64_t blockN) {
+  for (const auto &[lo, hi] : intervals) {
+    for (int64_t j = 0; j < columns; ++j) {
+      const bool visible = lo <= j && j < hi;
+      const int64_t block = j < first ? -1 : (j - first) / blockN;
+      ASSERT_TRUE(!visible || (block >= ranges.begin && block < ranges.end)) << "a visible column is skipped";
+      ASSERT_TRUE(visible || block < ranges.fullBegin || block >= ranges.fullEnd) << "a hidden column is unmasked";
+    }
+  }
+  ASSERT_TRUE(ranges.fullBegin == ranges.fullEnd || first + ranges.fullEnd * blockN <= columns)
+      << "a full block reaches beyond the sequence";
+}
+
 TEST(BlockRanges, AnyIntervalsLoseNothing) {
   // Lower limits too, as a sliding window or documents will have: rows are any intervals, empty and inverted ones too.
   // From the extremes alone a partial block cannot always be told from a skipped or a full one, but never the reverse.
@@ -291,15 +306,18 @@ TEST(BlockRanges, AnyIntervalsLoseNothing) {
       ASSERT_TRUE(same.begin == ranges.begin && same.fullBegin == ranges.fullBegin && same.fullEnd == ranges.fullEnd &&
                   same.end == ranges.end);
     }
-    for (const auto &[lo, hi] : intervals) {
-      for (int64_t j = 0; j < columns; ++j) {
-        const bool visible = lo <= j && j < hi;
-        const int64_t block = j / blockN;
-        ASSERT_TRUE(!visible || (block >= ranges.begin && block < ranges.end)) << "a visible column is skipped";
-        ASSERT_TRUE(visible || block < ranges.fullBegin || block >= ranges.fullEnd) << "a hidden column is unmasked";
-      }
-      ASSERT_TRUE(ranges.fullBegin == ranges.fullEnd || ranges.fullEnd * blockN <= columns)
-          << "a full block reaches beyond the sequence";
+    expectNothingLost(ranges, intervals, columns, 0, blockN);
+    // Counted from the first visible column, or from a multiple of 2 or 4 before it, as kernels count blocks.
+    for (int64_t step : {1, 2, 4}) {
+      const int64_t first = kernels::alignDown(bounds.loMin, step);
+      ASSERT_TRUE(first % step == 0 && first <= bounds.loMin && bounds.loMin < first + step);
+      const KeyBlockRanges<int64_t> counted = kernels::keyBlockRanges(kernels::countedFrom(bounds, first), blockN);
+      ASSERT_TRUE(0 <= counted.begin && counted.begin <= counted.fullBegin && counted.fullBegin <= counted.fullEnd &&
+                  counted.fullEnd <= counted.end);
+      ASSERT_TRUE(step > blockN || counted.begin == 0) << "kernels begin with block 0";
+      ASSERT_TRUE(step > 1 || counted.end - counted.begin <= ranges.end - ranges.begin) << "more blocks than else";
+      ASSERT_TRUE(bounds.hiMax > bounds.loMin || counted.begin == counted.end) << "blocks for rows that see nothing";
+      expectNothingLost(counted, intervals, columns, first, blockN);
     }
   }
 }

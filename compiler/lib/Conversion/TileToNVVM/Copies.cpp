@@ -248,14 +248,14 @@ FunctionLowering::Pieces FunctionLowering::copyChunks(tile::AsyncLoadOp op, Valu
       state->bytes = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
     }
     if (op.getBounds()[0]) {
-      // In 32 bits, which the block's rows fit in whatever the view's size, and of all threads once: rows of the block
+      // In 32 bits, as all numbers of rows, and of all threads once: rows of the block
       // before the view's first one, and up to its last.
-      auto inBlock = [&](Value rows) {
-        Value some = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, rows, index(buffer.rows)), index(0));
-        return arith::IndexCastOp::create(b, b.getI32Type(), some).getResult();
+      auto inBlock = [&](Value rows) -> Value {
+        return arith::MaxSIOp::create(b, arith::MinSIOp::create(b, rows, i32(buffer.rows)), i32(0));
       };
-      Value before = inBlock(arith::SubIOp::create(b, index(0), firstRow));
-      Value end = inBlock(arith::SubIOp::create(b, scalars.lookup(view.getSizes()[0]), firstRow));
+      Value first = toI32(op.getIndices()[0]);
+      Value before = inBlock(arith::SubIOp::create(b, i32(0), first));
+      Value end = inBlock(arith::SubIOp::create(b, toI32(view.getSizes()[0]), first));
       state->row = arith::SubIOp::create(b, threadRow, before);
       state->inside = arith::SubIOp::create(b, end, before);
       if (condition) {

@@ -44,6 +44,9 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
     elements.assign(count, scalars.lookup(splat.getScalar()));
   } else if (auto indexOp = dyn_cast<tile::IndexOp>(op)) {
     Value base = scalars.lookup(indexOp.getBase());
+    // The thread's part joins what belongs to the step first: else a sum for each column would be kept through a loop.
+    const bool columns = rank2 && indexOp.getAxis() == 1;
+    Value firstCol = columns && !roles ? Value(arith::AddIOp::create(b, base, laneCol)) : Value();
     for (int64_t slab = 0; slab < slabs; ++slab) {
       if (!rank2) {
         elements.push_back(arith::AddIOp::create(b, base, rowInStep(slab, 0)));
@@ -52,8 +55,11 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
       }
       for (int64_t group = 0; group < groups; ++group) {
         for (int64_t e = 0; e < 4; ++e) {
-          Value local = indexOp.getAxis() == 0 ? rowOf(slab, e / 2)
-                                               : Value(arith::AddIOp::create(b, colOf(group), i32(e % 2)));
+          if (firstCol) {
+            elements.push_back(arith::AddIOp::create(b, firstCol, i32(8 * group + e % 2)));
+            continue;
+          }
+          Value local = columns ? Value(arith::AddIOp::create(b, colOf(group), i32(e % 2))) : rowOf(slab, e / 2);
           elements.push_back(arith::AddIOp::create(b, base, local));
         }
       }

@@ -294,11 +294,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return success();
   }
   if (isa<tile::ProgramCountOp>(op)) {
-    if (!programs) {
-      return op.emitOpError("expected blocks to be persistent: elsewhere a kernel is not told how many programs it "
-                            "has");
-    }
-    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), programs).getResult());
+    // Blocks that are not persistent are as many as programs.
+    Value count = programs ? programs : NVVM::GridDimXOp::create(b, b.getI32Type()).getResult();
+    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), count).getResult());
     return success();
   }
   if (isa<tile::ProgramOp>(op)) {
@@ -311,6 +309,13 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   }
   if (op.getNumResults() == 1 && isTile(op.getResult(0))) {
     return lowerElementwise(op);
+  }
+  if (isa<arith::MinSIOp, arith::MaxSIOp>(op) && op.getResult(0).getType().isIndex() && !roles) {
+    // Of rows and keys: numbers of 31 bits. (Roles have time for 64, beside the products of others.)
+    Value operands[] = {toI32(op.getOperand(0)), toI32(op.getOperand(1))};
+    OperationState state(op.getLoc(), op.getName(), operands, b.getI32Type(), {});
+    scalars.map(op.getResult(0), toIndex(b.create(state)->getResult(0)));
+    return success();
   }
   if (op.getNumRegions() != 0 || llvm::any_of(op.getOperands(), isTile)) {
     return op.emitOpError("has no lowering to a GPU");

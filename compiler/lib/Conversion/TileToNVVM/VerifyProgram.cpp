@@ -55,7 +55,7 @@ private:
 bool isRoleOp(Operation *op) {
   return isa<tile::RolesOp, tile::FillOp, tile::TakeOp, tile::ReleaseOp, tile::StartDotOp, tile::AwaitDotOp,
              tile::TakeTurnOp, tile::PassTurnOp, tile::ClaimProgramOp, tile::AnnounceProgramOp, tile::AwaitProgramOp,
-             tile::ProgramCountOp, tile::BulkStoreOp>(op);
+             tile::BulkStoreOp>(op);
 }
 
 /// Operations that the conversion, and the passes behind it, have code for.
@@ -69,7 +69,7 @@ bool isKnown(Operation *op) {
              tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp,
              tile::RescaleOp, tile::ScaledDifferenceOp, tile::HullOp, tile::AllSetOp, tile::AnySetOp,
              tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::LoadSharedOp,
-             tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp>(op) ||
+             tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::ProgramCountOp>(op) ||
          isRoleOp(op);
 }
 

@@ -6,7 +6,8 @@
 //
 // These templates are the only place that computes it. `Int` is int64_t in tests, in block maps and on the host, and an
 // IR-building integer (IrInt) inside generated kernels, so what is tested exhaustively is what runs.
-// An Int needs + and -, the free functions minOf, maxOf, and floorDiv / ceilDiv by a positive constant, found by ADL.
+// An Int needs + and -, the free functions minOf, maxOf, and floorDiv / ceilDiv / alignDown by a positive constant,
+// found by ADL.
 #ifndef TILEWRIGHT_KERNELS_BLOCKRANGES_H
 #define TILEWRIGHT_KERNELS_BLOCKRANGES_H
 
@@ -20,6 +21,8 @@ inline int64_t maxOf(int64_t a, int64_t b) { return std::max(a, b); }
 /// Operands are never negative where these are called, so truncation is flooring.
 inline int64_t floorDiv(int64_t a, int64_t divisor) { return a / divisor; }
 inline int64_t ceilDiv(int64_t a, int64_t divisor) { return (a + (divisor - 1)) / divisor; }
+/// The last multiple of `step`, a power of two, that is not above a.
+inline int64_t alignDown(int64_t a, int64_t step) { return a & -step; }
 
 /// First hidden key column of query row i under the causal mask (semantics A2): min(seqlen_k, i + o + 1), at least 0.
 template <typename Int> Int causalLimit(Int row, Int offset, Int seqlenK) {
@@ -44,8 +47,16 @@ template <typename Int> struct RowBounds {
   Int loMin, loMax, hiMin, hiMax;
 };
 
+/// The same extremes, of columns counted from `firstKey`, at most loMin. Ends before it become 0.
+template <typename Int> RowBounds<Int> countedFrom(const RowBounds<Int> &rows, Int firstKey) {
+  Int zero = firstKey - firstKey;
+  return {rows.loMin - firstKey, rows.loMax - firstKey, maxOf(rows.hiMin - firstKey, zero),
+          maxOf(rows.hiMax - firstKey, zero)};
+}
+
 /// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
 /// Always begin <= fullBegin <= fullEnd <= end, and begin == end where all rows' intervals are empty at one column.
+/// Blocks are counted from where the bounds' columns are.
 template <typename Int> struct KeyBlockRanges {
   Int begin, fullBegin, fullEnd, end;
 };

@@ -114,6 +114,7 @@ IrInt minOf(IrInt a, IrInt b);
 IrInt maxOf(IrInt a, IrInt b);
 IrInt floorDiv(IrInt a, int64_t divisor);
 IrInt ceilDiv(IrInt a, int64_t divisor);
+IrInt alignDown(IrInt a, int64_t step);
 
 } // namespace tilewright::kernels
 

@@ -36,6 +36,9 @@ struct ProgramContext {
   TensorArg limits;          ///< break points or row limits, if the mask has them
   TensorArg rowBounds;       ///< (batch, 2 or 3, seqlen_q) i32: what each row's interval is cut to; may be absent
   bool evenM = false;
+  /// Where rows begin to see keys after the first, blocks of keys are counted from the first key that any row of the
+  /// program sees, or from the last multiple of this number before it.
+  int64_t keyStep = 1;
 
   /// Rows may begin to see keys after the first.
   bool hasStart() const { return windowOffset || rowBounds; }
@@ -79,6 +82,13 @@ public:
   virtual mlir::Value visible(ProgramContext &context, const ScoreTile &tile) { return {}; }
 };
 
+/// The keys that a program visits: block b holds those from firstKey + b * block_n on.
+struct VisitedKeys {
+  mlir::Value firstKey; ///< index: key column of block 0; null if it is 0
+  mlir::Value endKey;   ///< index: the first key column that no row of the program sees any more
+  KeyBlockRanges<IrInt> blocks;
+};
+
 /// A stage whose mask is, for each row, an interval of key columns: up to limit(row), and from 0 or, with a window, its
 /// left edge; cut to the row's bounds, if there are any. There is exactly one in a program. Neither end decreases with
 /// the row, so the extremes over a row block are those of its first and last row.
@@ -96,7 +106,7 @@ public:
   IrInt startOf(ProgramContext &context, mlir::Value row);
   IrInt endOf(ProgramContext &context, mlir::Value row);
   /// Key blocks that this program visits, by the one definition in BlockRanges.h.
-  KeyBlockRanges<IrInt> ranges(ProgramContext &context);
+  VisitedKeys visited(ProgramContext &context);
 
 private:
   /// A bound (0 begins, 1 ends) of one row, as an index.

@@ -1,5 +1,5 @@
-// Row bounds and key padding: intervals are cut to the table's, views begin and end at the first and last row's bounds,
-// and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
+// Row bounds and key padding: intervals are cut to the table's, views begin and end where those of the block's first and
+// last row do, blocks of keys are counted from there, and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
 // a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says. With
 // two bodies it has a step for those blocks, and one for the others; of nothing but padding there is no step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,QK
@@ -18,7 +18,6 @@
 // CHECK-DAG: %[[TABLEROW:.*]] = arith.index_cast %arg26 : i64 to index
 // CHECK: %[[COORDS:.*]]:3 = tile.coords
 // CHECK: %[[ROW:.*]] = arith.muli %[[COORDS]]#0, %c16
-// CHECK: %[[FINAL:.*]] = arith.subi %[[SQ]], %c1
 // CHECK: %[[LAST:.*]] = arith.minsi
 
 // The padding as a mask: one row for all. A GPU's fragments take it as a matrix whose rows are 0 apart.
@@ -34,16 +33,16 @@
 // CHECK: %[[TABLEENDS:.*]] = tile.load %[[ENDVIEW]][%[[ROW]]] bounds [true] : <1 x i32> -> tensor<16xi32>
 // CHECK: %[[ENDS:.*]] = arith.minsi %{{.*}}, %[[TABLEENDS]] : tensor<16xi32>
 // CHECK: tile.load_scalar %[[STARTVIEW]][%[[ROW]]]
+// CHECK: %[[BEGIN:.*]] = arith.maxsi %{{.*}}, %c0 : index
 // CHECK: tile.load_scalar %[[STARTVIEW]][%[[LAST]]]
 // CHECK: tile.load_scalar %[[ENDVIEW]][%[[ROW]]]
 // CHECK: tile.load_scalar %[[ENDVIEW]][%[[LAST]]]
+// CHECK: %[[END:.*]] = arith.minsi %[[SK]], %{{.*}} : index
 
-// Views hold the keys from the first row's start to the final row's end.
-// CHECK: tile.load_scalar %[[ENDVIEW]][%[[FINAL]]]
-// CHECK: %[[VISIBLEEND:.*]] = arith.minsi %[[SK]], %{{.*}} : index
-// CHECK: tile.load_scalar %[[STARTVIEW]][%c0]
-// CHECK: %[[BEGIN:.*]] = arith.maxsi %{{.*}}, %c0 : index
-// CHECK: %[[LENGTH:.*]] = arith.subi %[[VISIBLEEND]], %[[BEGIN]] : index
+// Views hold the keys from the first row's start to the last row's end. The first block begins there too.
+// CHECK: arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: %[[LENGTH:.*]] = arith.subi %[[END]], %[[BEGIN]] : index
 // CHECK: %[[VISIBLE:.*]] = arith.maxsi %[[LENGTH]], %c0 : index
 // CHECK: %[[KEYS:.*]] = tile.view %arg5[{{.*}}] sizes(%[[VISIBLE]], %c32)
 // CHECK: %[[VALUES:.*]] = tile.view %arg10[{{.*}}] sizes(%[[VISIBLE]], %c16)
@@ -56,16 +55,15 @@
 
 // One loop. A GPU looks into the mask of the first block ahead of it, and of the next one at the end of each step.
 // GPU: %[[FIRST:.*]] = scf.if %[[HOLES]] -> (i1) {
-// GPU: %[[FROM:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
-// GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%[[FROM]]] count 32 : <1 x i8, unit 2>
+// GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%c0] count 32 : <1 x i8, unit 2>
 // GPU: arith.xori %[[ALL]], %{{.*}} : i1
 // GPU: } else {
 // CPU: scf.for %[[BLOCK:[a-z0-9]+]] =
 // GPU: scf.for %[[BLOCK:[a-z0-9]+]] = {{.*}}, %[[PADDED:[a-z0-9]+]] = %[[FIRST]])
-// CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32 : index
+// CHECK: %[[FROMVIEW:.*]] = arith.muli %[[BLOCK]], %c32 : index
+// CHECK: %[[KEY:.*]] = arith.addi %[[BEGIN]], %[[FROMVIEW]] : index
 // GPU: %[[EDGE:.*]] = arith.ori
 // GPU: %[[PARTIAL:.*]] = arith.ori %[[PADDED]], %[[EDGE]] : i1
-// CHECK: %[[FROMVIEW:.*]] = arith.subi %[[KEY]], %[[BEGIN]] : index
 // CHECK: tile.load %[[KEYS]][%[[FROMVIEW]], %c0] bounds [true, false]
 // CHECK: tile.dot
 // GPU: scf.if %[[PARTIAL]]
@@ -122,7 +120,6 @@ func.func @padding(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %table: !bounds
 
 // Documents alone, with a window: the later of two starts. Nothing is chosen, and a CPU has full blocks again.
 // CHECK-LABEL: func.func @documents(
-// CHECK: %[[WINDOW:.*]] = arith.maxsi %{{.*}} : tensor<16xi32>
 // CHECK: %[[BOUND:.*]] = tile.load {{.*}} bounds [false] : <1 x i32> -> tensor<16xi32>
 // CHECK: arith.maxsi %{{.*}}, %[[BOUND]] : tensor<16xi32>
 // CHECK-NOT: where

@@ -1,5 +1,5 @@
-// A window's left edge: keys before the first row's are outside of the views, and partial blocks stand on both sides of
-// the full ones. A CPU has a loop for each kind, a GPU one loop that asks, around the mask or, with two bodies, around the
+// A window's left edge: blocks of keys are counted from the first key that the program's rows see, where the views begin,
+// and partial blocks stand on both sides of the full ones. A CPU has a loop for each kind, a GPU one loop that asks, around the mask or, with two bodies, around the
 // step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,CPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,GPU
@@ -9,12 +9,16 @@
 !lse = !attn.tensor<3 x f32, strided>
 
 // CHECK-LABEL: func.func @window(
-// How many keys there are from the first that any row sees.
-// CHECK: arith.subi %{{.*}}, %{{.*}} : index
-// CHECK: arith.maxsi %{{.*}} : index
+// The first key of the first row, and how many there are from it to the last row's last.
+// CHECK: %[[BEGIN:.*]] = arith.maxsi %{{.*}} : index
+// CHECK: arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: %[[KEYS:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: arith.maxsi %[[KEYS]], %{{.*}} : index
 // CHECK: tile.view
-// CPU: scf.for
-// CPU: %[[ROW:.*]] = arith.subi %{{.*}}, %{{.*}} : index
+// CPU: scf.for %[[BLOCK:[a-z0-9]+]] = %c0
+// CPU: %[[ROW:.*]] = arith.muli %[[BLOCK]], %c32{{.*}} : index
+// CPU: arith.addi %[[BEGIN]], %[[ROW]] : index
 // CPU: tile.load %{{.*}}[%[[ROW]], %{{.*}}] bounds [true, false]
 // CPU: arith.cmpi sge
 // CPU: arith.select
@@ -48,5 +52,26 @@ func.func @window(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %wo: i64, %scale
                   %hpk: i64, %o: i64, %w: i64) attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
   attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) window(%wo) scale(%scale) seqlens(%sq, %sk) heads(%h, %hpk)
       offset(%o) write_lse(%w) head_dims(32, 16) mask(causal) : !t, !t, !t, !t, !lse
+  return
+}
+
+// With a matrix over the scores, which is copied in units of 16 bytes, blocks begin at multiples of 32 keys: views begin
+// where the sequence's first row does, perhaps behind the first block's first key.
+// CHECK-LABEL: func.func @bias(
+// CHECK: %[[STEP:.*]] = arith.constant -32 : index
+// CHECK: %[[FROM:.*]] = arith.andi %{{.*}}, %[[STEP]] : index
+// CHECK: tile.view
+// CHECK: scf.for %[[BLOCK:[a-z0-9]+]] =
+// CHECK: %[[KEY:.*]] = arith.muli %[[BLOCK]], %c32{{.*}} : index
+// CHECK: %[[FIRST:.*]] = arith.addi %[[FROM]], %[[KEY]] : index
+// CHECK: %[[ROW:.*]] = arith.subi %[[FIRST]], %{{.*}} : index
+// CHECK: tile.load %{{.*}}[%[[ROW]], %{{.*}}] bounds [true, false]
+// CHECK: tile.load {{.*}}%[[FIRST]]{{.*}} {any_past_end}
+// CHECK: return
+func.func @bias(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %bias: !t, %wo: i64, %scale: f32, %sq: i64, %sk: i64,
+                %h: i64, %hpk: i64, %o: i64, %w: i64) attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
+  attn.forward q(%q) k(%k) v(%v) out(%out) lse(%lse) bias(%bias : !t) matrix window(%wo) scale(%scale)
+      seqlens(%sq, %sk) heads(%h, %hpk) offset(%o) write_lse(%w) head_dims(32, 16) mask(causal)
+      : !t, !t, !t, !t, !lse
   return
 }

@@ -100,12 +100,13 @@ func.func @read_words()
 // How many of a block's rows are there is found out in 32 bits, once: rows before the view's first, and up to its last.
 // Each copy then compares, and none branches.
 // CHECK-LABEL: llvm.func @row_bound(
-// CHECK: %[[ABOVE:.*]] = arith.subi %c0{{.*}}, %[[ROW:.*]] : index
-// CHECK: arith.minsi %[[ABOVE]], %c16
-// CHECK: %[[BEFORE:.*]] = arith.index_cast %{{.*}} : index to i32
-// CHECK: %[[LEFT:.*]] = arith.subi %{{.*}}, %[[ROW]] : index
-// CHECK: arith.minsi %[[LEFT]], %c16
-// CHECK: %[[END:.*]] = arith.index_cast %{{.*}} : index to i32
+// CHECK: %[[ROW:.*]] = arith.index_cast %{{.*}} : index to i32
+// CHECK: %[[ABOVE:.*]] = arith.subi %c0{{.*}}, %[[ROW]] : i32
+// CHECK: %[[SOME:.*]] = arith.minsi %[[ABOVE]], %c16
+// CHECK: %[[BEFORE:.*]] = arith.maxsi %[[SOME]], %{{.*}} : i32
+// CHECK: %[[LEFT:.*]] = arith.subi %{{.*}}, %[[ROW]] : i32
+// CHECK: %[[MOST:.*]] = arith.minsi %[[LEFT]], %c16
+// CHECK: %[[END:.*]] = arith.maxsi %[[MOST]], %{{.*}} : i32
 // CHECK: arith.subi %{{.*}}, %[[BEFORE]] : i32
 // CHECK: %[[COUNT:.*]] = arith.subi %[[END]], %[[BEFORE]] : i32
 // CHECK-NOT: scf.if

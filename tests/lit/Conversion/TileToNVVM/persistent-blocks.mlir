@@ -81,19 +81,6 @@ func.func @kernel(%p: !tile.ptr<bf16>, %s0: i64, %s1: i64, %s2: i64, %s3: i64)
 
 // -----
 
-func.func @one_program_a_block()
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2>,
-                tile.target = #tile.gpu<"sm_90a", sm 90>} {
-  tile.roles producer {
-    // expected-error @+1 {{expected blocks to be persistent: elsewhere a kernel is not told how many programs it has}}
-    %count = tile.program_count : index
-  } consumer {
-  }
-  return
-}
-
-// -----
-
 func.func @carried_tile(%n: index)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 128, warps 8, stages 2>,
                 tile.target = #tile.gpu<"sm_90a", sm 90>} {

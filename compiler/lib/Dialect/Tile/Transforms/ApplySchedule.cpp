@@ -6,7 +6,9 @@
 #include "tilewright/Dialect/Tile/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/Matchers.h"
 
 namespace tilewright::tile {
 #define GEN_PASS_DEF_TILEAPPLYSCHEDULE
@@ -38,21 +40,55 @@ void placeOnLinearGrid(CoordsOp op) {
   op.erase();
 }
 
+/// n where `value` is 1 << n.
+Value exponentOf(Value value) {
+  auto shift = value.getDefiningOp<arith::ShLIOp>();
+  return shift && matchPattern(shift.getLhs(), m_One()) ? shift.getRhs() : Value();
+}
+
 /// As placeOnLinearGrid for sizes (n, m), but in sections of `together` values of the second and third coordinate at
 /// once: within one, programs with a larger first coordinate come first, whatever the others. The last section may have
-/// fewer.
-void placeInSections(CoordsOp op) {
+/// fewer: blocks that run one program each, and do nothing beside this, divide by `together` in all others, which may
+/// be a power of two.
+void placeInSections(CoordsOp op, bool persistent) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Value blocks = op.getSizes()[0], columns = op.getSizes()[1], together = op.getTogether();
   Value program = ProgramOp::create(b, b.getIndexType());
-  Value all = arith::DivUIOp::create(b, ProgramCountOp::create(b, b.getIndexType()), blocks);
-  Value section = arith::DivUIOp::create(b, program, arith::MulIOp::create(b, blocks, together));
+  Value count = ProgramCountOp::create(b, b.getIndexType());
+  Value all = persistent ? Value(arith::DivUIOp::create(b, count, blocks)) : Value();
+  Value size = arith::MulIOp::create(b, blocks, together);
+  Value section = arith::DivUIOp::create(b, program, size);
   Value first = arith::MulIOp::create(b, section, together);
-  Value inside = arith::SubIOp::create(b, program, arith::MulIOp::create(b, first, blocks));
-  Value width = arith::MinUIOp::create(b, together, arith::SubIOp::create(b, all, first));
+  Value before = arith::MulIOp::create(b, first, blocks);
+  Value inside = arith::SubIOp::create(b, program, before);
+  SmallVector<Value> place; // of the block, from the last one down, and of the column
+  if (persistent) {
+    Value width = arith::MinUIOp::create(b, together, arith::SubIOp::create(b, all, first));
+    place = {arith::DivUIOp::create(b, inside, width), arith::RemUIOp::create(b, inside, width)};
+  } else {
+    Value left = arith::SubIOp::create(b, count, before);
+    Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, left, size);
+    auto ifOp = scf::IfOp::create(b, SmallVector<Type>(2, b.getIndexType()), whole, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard guard(b);
+    for (Block *branch : {ifOp.thenBlock(), ifOp.elseBlock()}) {
+      b.setInsertionPointToStart(branch);
+      Value down, column;
+      if (Value exponent = exponentOf(together); exponent && branch == ifOp.thenBlock()) {
+        Value lower = arith::SubIOp::create(b, together, arith::ConstantIndexOp::create(b, 1));
+        down = arith::ShRUIOp::create(b, inside, exponent);
+        column = arith::AndIOp::create(b, inside, lower);
+      } else {
+        Value width = branch == ifOp.thenBlock() ? together : Value(arith::DivUIOp::create(b, left, blocks));
+        down = arith::DivUIOp::create(b, inside, width);
+        column = arith::RemUIOp::create(b, inside, width);
+      }
+      scf::YieldOp::create(b, ValueRange{down, column});
+    }
+    place = {ifOp.getResult(0), ifOp.getResult(1)};
+  }
   Value last = arith::SubIOp::create(b, blocks, arith::ConstantIndexOp::create(b, 1));
-  Value block = arith::SubIOp::create(b, last, arith::DivUIOp::create(b, inside, width));
-  Value column = arith::AddIOp::create(b, first, arith::RemUIOp::create(b, inside, width));
+  Value block = arith::SubIOp::create(b, last, place[0]);
+  Value column = arith::AddIOp::create(b, first, place[1]);
   Value second = arith::RemUIOp::create(b, column, columns), third = arith::DivUIOp::create(b, column, columns);
   op.replaceAllUsesWith(ValueRange{block, second, third});
   op.erase();
@@ -74,7 +110,8 @@ public:
     func.walk([&](CoordsOp op) { coords.push_back(op); });
     for (CoordsOp op : coords) {
       if (op.getTogether()) {
-        placeInSections(op);
+        auto gpu = dyn_cast<GpuScheduleAttr>(schedule);
+        placeInSections(op, gpu && gpu.getPersistent() != 0);
       } else {
         placeOnLinearGrid(op);
       }

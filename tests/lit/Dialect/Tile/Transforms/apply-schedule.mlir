@@ -90,10 +90,10 @@ func.func @not_a_kernel(%n: index) {
 // CHECK: %[[INSIDE:.*]] = arith.subi %[[P]], %[[BEFORE]]
 // CHECK: %[[LEFT:.*]] = arith.subi %[[ALL]], %[[FIRST]]
 // CHECK: %[[WIDTH:.*]] = arith.minui %[[TOGETHER]], %[[LEFT]]
-// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %{{.*}}
 // CHECK: %[[DOWN:.*]] = arith.divui %[[INSIDE]], %[[WIDTH]]
-// CHECK: %[[ROWS:.*]] = arith.subi %[[LAST]], %[[DOWN]]
 // CHECK: %[[COLUMN:.*]] = arith.remui %[[INSIDE]], %[[WIDTH]]
+// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %{{.*}}
+// CHECK: %[[ROWS:.*]] = arith.subi %[[LAST]], %[[DOWN]]
 // CHECK: %[[BOTH:.*]] = arith.addi %[[FIRST]], %[[COLUMN]]
 // CHECK: %[[HEAD:.*]] = arith.remui %[[BOTH]], %[[HEADS]]
 // CHECK: %[[BATCH:.*]] = arith.divui %[[BOTH]], %[[HEADS]]
@@ -102,6 +102,44 @@ func.func @not_a_kernel(%n: index) {
 // CHECK: tile.load_scalar %{{.*}}[%[[BATCH]]]
 func.func @sections(%blocks: index, %heads: index, %together: index, %v: !tile.view<1 x i32>)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 8, stages 2 persistent 2>} {
+  %m, %h, %b = tile.coords sizes(%blocks, %heads) together(%together) {heavy_last} : index, index, index
+  %x = tile.load_scalar %v[%m] : !tile.view<1 x i32> -> i32
+  %y = tile.load_scalar %v[%h] : !tile.view<1 x i32> -> i32
+  %z = tile.load_scalar %v[%b] : !tile.view<1 x i32> -> i32
+  return
+}
+
+// Where a block runs one program, only those of the last section divide by its width: all others shift by what makes
+// `together` a power of two.
+// CHECK-LABEL: func.func @sections_of_blocks(
+// CHECK-SAME: %[[BLOCKS:arg[0-9]+]]: index, %[[HEADS:arg[0-9]+]]: index, %[[EXPONENT:arg[0-9]+]]: index
+// CHECK: %[[TOGETHER:.*]] = arith.shli %{{.*}}, %[[EXPONENT]]
+// CHECK: %[[P:.*]] = tile.program : index
+// CHECK: %[[COUNT:.*]] = tile.program_count : index
+// CHECK: %[[SIZE:.*]] = arith.muli %[[BLOCKS]], %[[TOGETHER]]
+// CHECK: %[[SECTION:.*]] = arith.divui %[[P]], %[[SIZE]]
+// CHECK: %[[FIRST:.*]] = arith.muli %[[SECTION]], %[[TOGETHER]]
+// CHECK: %[[BEFORE:.*]] = arith.muli %[[FIRST]], %[[BLOCKS]]
+// CHECK: %[[INSIDE:.*]] = arith.subi %[[P]], %[[BEFORE]]
+// CHECK: %[[LEFT:.*]] = arith.subi %[[COUNT]], %[[BEFORE]]
+// CHECK: %[[WHOLE:.*]] = arith.cmpi uge, %[[LEFT]], %[[SIZE]]
+// CHECK: %[[PLACE:.*]]:2 = scf.if %[[WHOLE]] -> (index, index) {
+// CHECK: %[[LOWER:.*]] = arith.subi %[[TOGETHER]], %{{.*}}
+// CHECK: %[[DOWN:.*]] = arith.shrui %[[INSIDE]], %[[EXPONENT]]
+// CHECK: %[[COLUMN:.*]] = arith.andi %[[INSIDE]], %[[LOWER]]
+// CHECK: scf.yield %[[DOWN]], %[[COLUMN]]
+// CHECK: } else {
+// CHECK: %[[WIDTH:.*]] = arith.divui %[[LEFT]], %[[BLOCKS]]
+// CHECK: %[[DOWN2:.*]] = arith.divui %[[INSIDE]], %[[WIDTH]]
+// CHECK: %[[COLUMN2:.*]] = arith.remui %[[INSIDE]], %[[WIDTH]]
+// CHECK: scf.yield %[[DOWN2]], %[[COLUMN2]]
+// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %{{.*}}
+// CHECK: arith.subi %[[LAST]], %[[PLACE]]#0
+// CHECK: arith.addi %[[FIRST]], %[[PLACE]]#1
+func.func @sections_of_blocks(%blocks: index, %heads: index, %exponent: index, %v: !tile.view<1 x i32>)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<128 x 64, warps 4, stages 2>} {
+  %one = arith.constant 1 : index
+  %together = arith.shli %one, %exponent : index
   %m, %h, %b = tile.coords sizes(%blocks, %heads) together(%together) {heavy_last} : index, index, index
   %x = tile.load_scalar %v[%m] : !tile.view<1 x i32> -> i32
   %y = tile.load_scalar %v[%h] : !tile.view<1 x i32> -> i32

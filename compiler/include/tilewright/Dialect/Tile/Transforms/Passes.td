@@ -10,7 +10,9 @@ def TileApplySchedule : Pass<"tile-apply-schedule", "::mlir::func::FuncOp"> {
     Replaces `tile.coords` by arithmetic on `tile.program`, the number of a program in a linear launch: the first
     coordinate varies fastest, so that programs that run at the same time share a head's keys and values. With
     `heavy_last` the first coordinate runs backwards: the programs with the most work start first, and none of them is
-    left for the end. Marks every `tile.dot` with the register tile of the function's `tile.schedule`.
+    left for the end. With `together` so many values of the other coordinates share a section, in which the last blocks
+    of all of them come first; else a launch ends with the heavy blocks of its last head, while most SMs have nothing to
+    do. Marks every `tile.dot` with the register tile of the function's `tile.schedule`.
 
     Runs after `attn-expand`. Bit-preserving.
 
@@ -21,7 +23,8 @@ def TileApplySchedule : Pass<"tile-apply-schedule", "::mlir::func::FuncOp"> {
     %b = arith.divui %p, %n : index
     ```
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::tilewright::tile::TileDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
+                           "::tilewright::tile::TileDialect"];
   let statistics = [Statistic<"numDots", "dots", "Number of products annotated">];
 }
 
