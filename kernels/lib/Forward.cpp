@@ -136,7 +136,7 @@ Value Forward::headsAtOnce() {
   }
   // A power of two, found without dividing: each block does this ahead of everything else, and divides by it. Rows of
   // documents see few of a head's keys, and how much work they have follows no order: the more heads, the better.
-  const int64_t keys = keysIn(documentsAlone() ? 64 << 20 : 32 << 20);
+  const int64_t keys = keysIn(documentsAlone() ? 128 << 20 : 32 << 20);
   Value seqlenK = b.toI32(p.seqlenK), exponent = b.intLike(seqlenK.getType(), 0);
   for (int64_t most = 2; most <= 64; most *= 2) {
     Value fits = b.lessI(seqlenK, b.intLike(seqlenK.getType(), keys / most + 1));

@@ -58,7 +58,8 @@ struct GpuRow {
   std::optional<bool> copied; ///< none: whether a matrix that joins the scores is copied to shared memory or not
   std::optional<bool> plainScores; ///< none: whether anything but masks changes scores or not
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
-  std::optional<bool> causalDocuments; ///< none: whether those are what hides keys or not
+  std::optional<bool> documents; ///< none: whether those, and at most a causal mask, hide keys or not
+  std::optional<bool> causal; ///< none: with a causal or GLM mask or without
   int64_t minSeqlenK;
   int64_t maxShared; ///< the SM's limit, in bytes
   Schedule schedule;
@@ -158,14 +159,14 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
     return std::nullopt;
   }
   if (!found->is_boolean()) {
-    badTable("masked, matrix, copied, plainScores, longRows, causalDocuments or oddUnits is neither true nor false");
+    badTable("masked, matrix, copied, plainScores, longRows, documents, causal or oddUnits is neither true nor false");
   }
   return found->get<bool>();
 }
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
   checkFields(entry, {"sm", "maxSharedKiB", "maxHeadDim", "minSeqlenK", "masked", "matrix", "copied", "plainScores",
-                      "longRows", "causalDocuments", "schedule", "measured"});
+                      "longRows", "documents", "causal", "schedule", "measured"});
   GpuRow row{};
   row.maxHeadDim = headDimBound(entry);
   row.schedule = scheduleOf(entry, /*gpu=*/true);
@@ -180,7 +181,8 @@ GpuRow parseGpuRow(const nlohmann::json &entry) {
   row.copied = flag(entry, "copied");
   row.plainScores = flag(entry, "plainScores");
   row.longRows = flag(entry, "longRows");
-  row.causalDocuments = flag(entry, "causalDocuments");
+  row.documents = flag(entry, "documents");
+  row.causal = flag(entry, "causal");
   return row;
 }
 
@@ -340,8 +342,8 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, const GpuCall &call, const Tabl
     if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && call.seqlenK >= row.minSeqlenK &&
         matches(row.masked, call.masked) && matches(row.matrix, call.matrix) &&
         matches(row.copied, call.scoreBytes != 0) && matches(row.plainScores, call.plainScores) &&
-        matches(row.longRows, call.longRows) && matches(row.causalDocuments, call.causalDocuments) &&
-        limit <= row.maxShared &&
+        matches(row.longRows, call.longRows) && matches(row.documents, call.documents) &&
+        matches(row.causal, call.causal) && limit <= row.maxShared &&
         forwardSharedBytes(row.schedule, call.headDim, call.headDimV, call.scoreBytes) <= limit) {
       return take(row, origin);
     }

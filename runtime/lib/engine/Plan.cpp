@@ -216,7 +216,8 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
                                 .scoreBytes = scoreBytes(key),
                                 .plainScores = plainScores,
                                 .longRows = wholeSequences && !documents && (causal || key.keyPadding),
-                                .causalDocuments = wholeSequences && documents && causal,
+                                .documents = wholeSequences && documents,
+                                .causal = causal,
                                 .seqlenK = problem.seqlenK};
     choice.schedule = kernels::chooseGpuSchedule(options.sm, call, &choice.row);
   } else {

@@ -184,7 +184,8 @@ KernelKey keyOf(const FeatureKernel &kernel) {
                .masked = masked,
                .plainScores = plainScores,
                .longRows = wholeSequences && key.keyPadding && !key.documents,
-               .causalDocuments = wholeSequences && key.documents && key.mask != attn::MaskKind::None,
+               .documents = wholeSequences && key.documents,
+               .causal = key.mask != attn::MaskKind::None,
                .seqlenK = kSeqlenK});
   key.normalize();
   return key;

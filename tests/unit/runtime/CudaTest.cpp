@@ -240,14 +240,16 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   });
   expectAsked(problem, {.plainScores = true}, "dense");
   expectAsked(with([](AttentionProblem &p) { p.alibi.given = true; }), {}, "ALiBi");
-  expectAsked(causal, {.masked = true, .plainScores = true, .longRows = true}, "causal");
-  expectAsked(documents, {.masked = true, .plainScores = true, .causalDocuments = true}, "causal documents");
-  expectAsked(window, {.masked = true, .plainScores = true}, "window");
+  expectAsked(causal, {.masked = true, .plainScores = true, .longRows = true, .causal = true}, "causal");
+  expectAsked(documents, {.masked = true, .plainScores = true, .documents = true, .causal = true}, "causal documents");
+  expectAsked(window, {.masked = true, .plainScores = true, .causal = true}, "window");
   EXPECT_NE(kernels::toText(forwardSchedule(problem, options)),
             kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.alibi.given = true; }), options)));
   // Rows tell these apart; were they to agree, this would see nothing.
   EXPECT_EQ(kernels::toText(forwardSchedule(causal, options)), "qk:128x96:w4:s2:b2");
   EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), "qk:64x64:w4:s2:c4");
+  EXPECT_EQ(kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.documents.given = true; }), options)),
+            "qk:128x96:w4:s2:b2");
   EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), "qk:128x64:w4:s2");
   EXPECT_EQ(kernels::toText(forwardSchedule(with([&](AttentionProblem &p) {
                                               p = window;
@@ -264,12 +266,12 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
                 p = documents;
                 p.alibi.given = true;
               }),
-              {.masked = true}, "documents and ALiBi");
+              {.masked = true, .causal = true}, "documents and ALiBi");
   expectAsked(with([&](AttentionProblem &p) {
                 p = causal;
                 p.seqlenQ = p.seqlenK = 100;
               }),
-              {.masked = true, .plainScores = true, .longRows = true}, "short");
+              {.masked = true, .plainScores = true, .longRows = true, .causal = true}, "short");
 }
 
 TEST_F(Cuda, CopiedMatricesCountInSharedMemory) {

@@ -172,7 +172,9 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
                                                                 {.masked = true, .longRows = true, .seqlenK = 1023},
                                                                 {.masked = true, .longRows = true, .seqlenK = 1024},
                                                                 {.longRows = true, .seqlenK = 5000},
-                                                                {.masked = true, .causalDocuments = true},
+                                                                {.masked = true, .documents = true, .causal = true},
+                                                                {.masked = true, .documents = true, .seqlenK = 4096},
+                                                                {.masked = true, .plainScores = true, .seqlenK = 16384},
                                                                 {.matrix = true},
                                                                 {.masked = true, .matrix = true},
                                                                 {.matrix = true, .scoreBytes = 4}}) {
@@ -185,7 +187,8 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
                 row.value("masked", call.masked) == call.masked && row.value("matrix", call.matrix) == call.matrix &&
                 row.value("copied", call.scoreBytes != 0) == (call.scoreBytes != 0) &&
                 kib <= row.value("maxSharedKiB", 227) && row.value("longRows", call.longRows) == call.longRows &&
-                row.value("causalDocuments", call.causalDocuments) == call.causalDocuments &&
+                row.value("documents", call.documents) == call.documents &&
+                row.value("causal", call.causal) == call.causal &&
                 row.value("plainScores", call.plainScores) == call.plainScores &&
                 call.seqlenK >= row.value("minSeqlenK", int64_t{0}) &&
                 forwardSharedBytes(schedule, headDim, headDimV, call.scoreBytes) <= kib * 1024) {
@@ -203,5 +206,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 12);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 14);
 }

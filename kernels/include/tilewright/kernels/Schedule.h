@@ -98,7 +98,8 @@ struct GpuCall {
   /// Scores are plain, a mask or padding hides keys, and rows may see all keys up to some end, but for padding: no
   /// window, no documents, no sequences of different lengths.
   bool longRows = false;
-  bool causalDocuments = false; ///< scores are plain, and documents and a causal mask hide keys, nothing else
+  bool documents = false;   ///< scores are plain, and documents hide keys, with a causal or GLM mask or without
+  bool causal = false;      ///< a causal or GLM mask hides keys
   int64_t seqlenK = 0;          ///< the longest
 };
 
