@@ -54,6 +54,9 @@ struct Masking {
   bool possible = false; ///< some of its blocks are partial
   Value when;            ///< i1, which ones: null if all are
   PaddingOfBlock padding;
+  /// i1: the block has keys before some row's start, or behind some row's end, or both, which few have. Null where
+  /// partial blocks are cut on both sides alike.
+  Value starts = {}, ends = {};
 };
 
 class Forward {
@@ -78,7 +81,9 @@ private:
   Value firstKeyOf(Value block);
   Value fromView(Value firstKey);
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
-  Value hide(const ScoreTile &tile);
+  Value hide(const ScoreTile &tile, const Masking &masking);
+  Value select(Value visible, Value scores);
+  Value valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then);
   Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
@@ -240,15 +245,39 @@ Value Forward::firstKeyOf(Value block) {
 /// Below 0 in a block that the view begins in: outside, like its end.
 Value Forward::fromView(Value firstKey) { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
 
-/// The scores with what is hidden at -inf.
-Value Forward::hide(const ScoreTile &tile) {
-  Value scores = tile.scores;
-  for (const auto &stage : stages.stages) {
-    if (Value visible = stage->visible(context, tile)) {
-      scores = b.select(visible, scores, b.fill(context.scoreShape(), -kInf));
+/// The scores with what is hidden at -inf: all of it, or, behind branches, only on the sides on which the block has any.
+Value Forward::hide(const ScoreTile &tile, const Masking &masking) {
+  auto sides = [&](Value scores) {
+    for (const auto &stage : stages.stages) {
+      if (Value visible = stage->visible(context, tile)) {
+        scores = select(visible, scores);
+      }
     }
+    return scores;
+  };
+  auto fromStart = [&](Value scores) { return select(stages.interval->visibleFromStart(context, tile), scores); };
+  if (masking.starts) {
+    Value scores = valueIf(masking.ends, tile.scores, [&] { return sides(tile.scores); });
+    return valueIf(masking.starts, scores, [&] { return fromStart(scores); });
   }
-  return scores;
+  return context.hasStart() ? fromStart(sides(tile.scores)) : sides(tile.scores);
+}
+
+/// The scores where they are visible, else -inf.
+Value Forward::select(Value visible, Value scores) {
+  return b.select(visible, scores, b.fill(context.scoreShape(), -kInf));
+}
+
+/// A branch of all threads.
+Value Forward::valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then) {
+  auto ifOp = scf::IfOp::create(b, TypeRange{otherwise.getType()}, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(ifOp.thenBlock());
+  Value value = then();
+  scf::YieldOp::create(b, value);
+  b.setInsertionPointToStart(ifOp.elseBlock());
+  scf::YieldOp::create(b, otherwise);
+  return ifOp.getResult(0);
 }
 
 Value Forward::scores(Value queries, const KeyBlock &block, const Masking &masking) {
@@ -266,23 +295,16 @@ Value Forward::scores(Value queries, const KeyBlock &block, const Masking &maski
   }
   for (const auto &stage : stages.stages) {
     if (Value visible = stage->visibleAnywhere(context, tile)) {
-      tile.scores = b.select(visible, tile.scores, b.fill(shape, -kInf));
+      tile.scores = select(visible, tile.scores);
     }
   }
   if (!masking.possible) {
     return tile.scores;
   }
-  if (!masking.when) {
-    return hide(tile);
+  if (!masking.when || masking.starts) {
+    return hide(tile, masking);
   }
-  auto ifPartial = scf::IfOp::create(b, TypeRange{tile.scores.getType()}, masking.when, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifPartial.thenBlock());
-  Value hidden = hide(tile);
-  scf::YieldOp::create(b, hidden);
-  b.setInsertionPointToStart(ifPartial.elseBlock());
-  scf::YieldOp::create(b, tile.scores);
-  return ifPartial.getResult(0);
+  return valueIf(masking.when, tile.scores, [&] { return hide(tile, masking); });
 }
 
 Value Forward::dropped(Value probabilities, Value firstKey) {
@@ -392,7 +414,10 @@ Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey,
     return stepIfReal(state, queries, block, masking);
   }
   return choose(
-      masking.when, state, [&] { return stepIfReal(state, queries, block, Masking{true, {}, masking.padding}); },
+      masking.when, state,
+      [&] {
+        return stepIfReal(state, queries, block, Masking{true, {}, masking.padding, masking.starts, masking.ends});
+      },
       [&] { return stepMatrix(state, queries, block, Masking{}); });
 }
 
@@ -576,14 +601,16 @@ void Forward::build() {
     // partial blocks would be a third body.
     state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, PaddingOfBlock padding) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
-      if (start) {
-        Value before = b.lessI(block, ranges.fullBegin.value);
-        partial = arith::OrIOp::create(b, before, partial);
+      if (!start) {
+        return Masking{true, padding.padded ? arith::OrIOp::create(b, padding.padded, partial) : partial, padding};
       }
+      Value starts = b.lessI(block, ranges.fullBegin.value);
+      partial = arith::OrIOp::create(b, starts, partial);
       if (padding.padded) {
-        partial = arith::OrIOp::create(b, padding.padded, partial);
+        return Masking{true, arith::OrIOp::create(b, padding.padded, partial), padding};
       }
-      return Masking{true, partial, padding};
+      Value ends = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.cutFrom.value);
+      return Masking{true, partial, padding, starts, ends};
     });
   } else {
     auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, {holes, {}}}; };

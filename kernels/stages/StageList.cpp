@@ -32,12 +32,15 @@ void IntervalMask::begin(ProgramContext &context) {
 
 Value IntervalMask::visible(ProgramContext &context, const ScoreTile &tile) {
   ProgramBuilder &b = context.b;
-  Value before = b.lessI(tile.keys, context.broadcastQueries(ends_));
+  return b.lessI(tile.keys, context.broadcastQueries(ends_));
+}
+
+Value IntervalMask::visibleFromStart(ProgramContext &context, const ScoreTile &tile) {
   if (!starts_) {
-    return before;
+    return {};
   }
-  Value from = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, tile.keys, context.broadcastQueries(starts_));
-  return b.andI(before, from);
+  ProgramBuilder &b = context.b;
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::sge, tile.keys, context.broadcastQueries(starts_));
 }
 
 IrInt IntervalMask::boundOf(ProgramContext &context, int64_t which, Value row) {

@@ -273,6 +273,10 @@ void expectNothingLost(const KeyBlockRanges<int64_t> &ranges, std::span<const st
       const int64_t block = j < first ? -1 : (j - first) / blockN;
       ASSERT_TRUE(!visible || (block >= ranges.begin && block < ranges.end)) << "a visible column is skipped";
       ASSERT_TRUE(visible || block < ranges.fullBegin || block >= ranges.fullEnd) << "a hidden column is unmasked";
+      if (block >= ranges.begin && block < ranges.end) {
+        ASSERT_TRUE(j >= lo || block < ranges.fullBegin) << "a column before a row's start is not taken for one";
+        ASSERT_TRUE(j < hi || block >= ranges.cutFrom) << "a column behind a row's end is not taken for one";
+      }
     }
   }
   ASSERT_TRUE(ranges.fullBegin == ranges.fullEnd || first + ranges.fullEnd * blockN <= columns)

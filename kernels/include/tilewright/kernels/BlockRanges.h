@@ -56,9 +56,11 @@ template <typename Int> RowBounds<Int> countedFrom(const RowBounds<Int> &rows, I
 
 /// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
 /// Always begin <= fullBegin <= fullEnd <= end, and begin == end where all rows' intervals are empty at one column.
-/// Blocks are counted from where the bounds' columns are.
+/// Blocks are counted from where the bounds' columns are. Of the blocks that need the mask only those before fullBegin
+/// have keys ahead of some row's start, and only those from cutFrom on have keys behind some row's end: where rows of two
+/// documents meet, a block may have both.
 template <typename Int> struct KeyBlockRanges {
-  Int begin, fullBegin, fullEnd, end;
+  Int begin, fullBegin, fullEnd, end, cutFrom;
 };
 
 /// `starts`: rows may begin to see keys after the first; if not, loMin and loMax are 0.
@@ -73,8 +75,9 @@ KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN, b
   }
   end = maxOf(end, begin);
   Int fullBegin = minOf(ceilDiv(rows.loMax, blockN), end);
-  Int fullEnd = maxOf(minOf(floorDiv(rows.hiMin, blockN), end), fullBegin);
-  return {begin, fullBegin, fullEnd, end};
+  Int cutFrom = minOf(floorDiv(rows.hiMin, blockN), end);
+  Int fullEnd = maxOf(cutFrom, fullBegin);
+  return {begin, fullBegin, fullEnd, end, cutFrom};
 }
 
 } // namespace tilewright::kernels

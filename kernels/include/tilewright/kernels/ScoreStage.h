@@ -100,7 +100,10 @@ public:
   virtual mlir::Value limits(ProgramContext &context) = 0;
 
   void begin(ProgramContext &context) override;
+  /// What lies before each row's end; visibleFromStart is the other side.
   mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override;
+  /// Which elements are not before their row's start (i1 tile); null if rows begin with the first key.
+  mlir::Value visibleFromStart(ProgramContext &context, const ScoreTile &tile);
   /// First visible key column of one row, as an index, and the first hidden one after it (at most; or before it, where
   /// the row sees nothing).
   IrInt startOf(ProgramContext &context, mlir::Value row);

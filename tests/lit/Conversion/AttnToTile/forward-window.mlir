@@ -27,10 +27,17 @@
 // CPU: scf.for
 // CPU: tile.load {{.*}} bounds [true, false]
 // GPU: scf.for
-// GPU: arith.cmpi sge, %{{.*}} : index
-// GPU: arith.cmpi slt, %{{.*}} : index
-// GPU: %[[PARTIAL:.*]] = arith.ori
-// GPU: scf.if %[[PARTIAL]]
+// Each side has a branch of its own: few blocks are cut on both.
+// GPU: %[[STARTS:.*]] = arith.cmpi slt, %{{.*}} : index
+// GPU: %[[ENDS:.*]] = arith.cmpi sge, %{{.*}} : index
+// GPU: tile.dot
+// GPU: scf.if %[[ENDS]]
+// GPU-NOT: arith.cmpi sge, {{.*}} : tensor<16x32xi32>
+// GPU: arith.cmpi slt, {{.*}} : tensor<16x32xi32>
+// GPU: scf.if %[[STARTS]]
+// GPU-NOT: arith.cmpi slt, {{.*}} : tensor<16x32xi32>
+// GPU: arith.cmpi sge, {{.*}} : tensor<16x32xi32>
+// GPU: tile.reduce
 // GPU-NOT: scf.for
 
 // Keys and values are loaded ahead of the branch. In a full block nothing is hidden.
@@ -40,7 +47,10 @@
 // TWO: tile.load
 // TWO: scf.if %[[PARTIAL]] -> (tensor<16xf32>, tensor<16x8xf32>, tensor<16x
 // TWO: tile.dot
+// TWO: scf.if
 // TWO: arith.cmpi slt, %{{.*}} : tensor<16x32xi32>
+// TWO: scf.if
+// TWO: arith.cmpi sge, %{{.*}} : tensor<16x32xi32>
 // TWO: tile.dot
 // TWO: } else {
 // TWO: tile.dot
