@@ -128,8 +128,16 @@ private:
   mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
   mlir::LogicalResult lowerHull(tile::HullOp op);
   /// Whether all or any of so many elements of a view from `position` on are not 0, by a vote of a warp's lanes.
-  mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements,
+  mlir::Value voteOnElements(mlir::Operation *op, mlir::Value viewed, mlir::Value position, uint64_t elements,
                              mlir::NVVM::VoteSyncKind kind);
+  void lookAtElements(mlir::Value viewed, mlir::Value position, int64_t count);
+  /// What a lane saw of a view's elements, for two votes on them.
+  struct LookedAt {
+    mlir::Block *block = nullptr; ///< of the operation that looked
+    mlir::Value view, position;
+    int64_t count = 0;
+    llvm::SmallVector<mlir::Value> asked, set; ///< i1, of each of the lane's elements
+  };
 
   //===- Copies.cpp -----------------------------------------------------------------------------------------------===//
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
@@ -273,6 +281,7 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   HeldCopies heldCopies;
   bool mayHoldCopies = false;
+  LookedAt looked;
   mlir::Value copiesBehind; ///< i32: copies that are emitted now wait for it; or null
   llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around, i32
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument

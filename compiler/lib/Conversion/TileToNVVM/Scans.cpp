@@ -99,38 +99,52 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   return success();
 }
 
-/// Every warp asks for itself: its lanes look at an element each, several times over, and vote.
-Value FunctionLowering::voteOnElements(Value viewed, Value position, uint64_t elements, NVVM::VoteSyncKind kind) {
-  const bool all = kind == NVVM::VoteSyncKind::all;
+/// Every warp looks for itself, each of its lanes at every 32nd of the elements. What is not there, before the view or
+/// past its end, reads as 0 and is not asked.
+void FunctionLowering::lookAtElements(Value viewed, Value position, int64_t count) {
   auto view = viewed.getDefiningOp<tile::ViewOp>();
-  const auto count = static_cast<int64_t>(elements);
-  Value first = scalars.lookup(position);
   Type i8 = b.getI8Type();
-  Value size = scalars.lookup(view.getSizes()[0]);
-  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), sum;
+  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+  Value first = scalars.lookup(position), first32 = toI32(position), size = toI32(view.getSizes()[0]);
+  looked = {nullptr, viewed, position, count, {}, {}};
   for (int64_t start = 0; start < count; start += 32) {
-    Value number = arith::AddIOp::create(b, toIndex(lane), index(start));
-    Value place = arith::AddIOp::create(b, first, number);
+    Value number = arith::AddIOp::create(b, lane, i32(start));
     // Unsigned: what lies before the view is outside of it too.
-    Value asked = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, place, size);
+    Value asked = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, arith::AddIOp::create(b, first32, number), size);
     if (start + 32 > count) {
-      Value counted = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, index(count));
+      Value counted = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, i32(count));
       asked = arith::AndIOp::create(b, asked, counted);
     }
     auto read = scf::IfOp::create(b, TypeRange{i8}, asked, /*withElseRegion=*/true);
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(read.thenBlock());
-      scf::YieldOp::create(b, loadElement(view, place));
+      scf::YieldOp::create(b, loadElement(view, arith::AddIOp::create(b, first, toIndex(number)).getResult()));
       b.setInsertionPointToStart(read.elseBlock());
-      // What is not there changes no vote.
-      scf::YieldOp::create(b, arith::ConstantOp::create(b, b.getIntegerAttr(i8, all ? 1 : 0)).getResult());
+      scf::YieldOp::create(b, none);
     }
-    Value set = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none);
-    if (sum) {
-      set = all ? Value(arith::AndIOp::create(b, sum, set)) : Value(arith::OrIOp::create(b, sum, set));
+    looked.asked.push_back(asked);
+    looked.set.push_back(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none));
+  }
+}
+
+/// Whether all elements are set, or any is; an operation ahead in its block may have looked at them (nobody writes them).
+Value FunctionLowering::voteOnElements(Operation *op, Value viewed, Value position, uint64_t elements,
+                                       NVVM::VoteSyncKind kind) {
+  const auto count = static_cast<int64_t>(elements);
+  if (looked.block != op->getBlock() || looked.view != viewed || looked.position != position || looked.count != count) {
+    lookAtElements(viewed, position, count);
+    looked.block = op->getBlock();
+  }
+  Value sum;
+  for (auto [asked, set] : llvm::zip(looked.asked, looked.set)) {
+    if (kind == NVVM::VoteSyncKind::any) {
+      sum = sum ? Value(arith::OrIOp::create(b, sum, set)) : set;
+      continue;
     }
-    sum = set;
+    Value outside = arith::XOrIOp::create(b, asked, arith::ConstantOp::create(b, b.getBoolAttr(true)));
+    Value fits = arith::OrIOp::create(b, set, outside);
+    sum = sum ? Value(arith::AndIOp::create(b, sum, fits)) : fits;
   }
   return NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), sum, kind);
 }

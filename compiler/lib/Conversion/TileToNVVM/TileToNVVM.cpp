@@ -226,12 +226,12 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return lowerRandomBits(random);
   }
   if (auto all = dyn_cast<tile::AllSetOp>(op)) {
-    Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
+    Value vote = voteOnElements(all, all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
     scalars.map(all.getAll(), vote);
     return success();
   }
   if (auto any = dyn_cast<tile::AnySetOp>(op)) {
-    Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
+    Value vote = voteOnElements(any, any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
     scalars.map(any.getAny(), vote);
     return success();
   }

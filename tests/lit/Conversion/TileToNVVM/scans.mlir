@@ -88,18 +88,26 @@ func.func @random_bits_of_16_columns(%r: i64, %x: i64)
 // A lane asks for two of 40 elements, those that the view has and that are counted, and all lanes vote.
 // CHECK-LABEL: llvm.func @all_set(
 // CHECK-SAME: tile.shared_bytes = 0
-// CHECK: %[[ASKED:.*]] = arith.cmpi ult, %{{.*}}, %{{.*}} : index
+// CHECK: %[[ASKED:.*]] = arith.cmpi ult, %{{.*}}, %{{.*}} : i32
 // CHECK: scf.if %[[ASKED]] -> (i8) {
 // CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
 // CHECK: } else {
-// CHECK: %[[FIRST:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[FIRSTSET:.*]] = arith.cmpi ne, %{{.*}} : i8
 // CHECK: %[[INSIDE:.*]] = arith.cmpi ult
 // CHECK: %[[COUNTED:.*]] = arith.cmpi slt
 // CHECK: %[[BOTH:.*]] = arith.andi %[[INSIDE]], %[[COUNTED]] : i1
 // CHECK: scf.if %[[BOTH]] -> (i8) {
-// CHECK: %[[SECOND:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[SECONDSET:.*]] = arith.cmpi ne, %{{.*}} : i8
+// What is not there changes no vote.
+// CHECK: %[[OUTSIDE:.*]] = arith.xori %[[ASKED]], %{{.*}} : i1
+// CHECK: %[[FIRST:.*]] = arith.ori %[[FIRSTSET]], %[[OUTSIDE]] : i1
+// CHECK: %[[SECOND:.*]] = arith.ori %[[SECONDSET]], %{{.*}} : i1
 // CHECK: %[[ALL:.*]] = arith.andi %[[FIRST]], %[[SECOND]] : i1
 // CHECK: nvvm.vote.sync all %{{.*}}, %[[ALL]]
+// A second vote on the same elements looks at nothing again.
+// CHECK-NOT: llvm.load
+// CHECK: %[[ANY:.*]] = arith.ori %[[FIRSTSET]], %[[SECONDSET]] : i1
+// CHECK: nvvm.vote.sync any %{{.*}}, %[[ANY]]
 func.func @all_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %zero = arith.constant 0 : index
@@ -109,8 +117,10 @@ func.func @all_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
   %first = arith.index_cast %f : i64 to index
   %c = tile.view %m[%zero] sizes(%size) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
   %all = tile.all_set %c[%first] count 40 : !tile.view<1 x i8, unit>
+  %some = tile.any_set %c[%first] count 40 : !tile.view<1 x i8, unit>
   %w = tile.view %q[%zero] sizes(%c16) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
-  %a = arith.extui %all : i1 to i32
+  %both = arith.andi %all, %some : i1
+  %a = arith.extui %both : i1 to i32
   %t = tile.splat %a : tensor<16xi32>
   tile.store %t, %w[%zero] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>
   return
@@ -203,9 +213,9 @@ func.func @before_the_first(%p: !tile.ptr<i32>, %c: i64, %s: i64)
 
 // What is not there is not set.
 // CHECK-LABEL: llvm.func @any_set(
+// CHECK: %[[NOTHING:.*]] = arith.constant 0 : i8
 // CHECK: scf.if
 // CHECK: } else {
-// CHECK-NEXT: %[[NOTHING:.*]] = arith.constant 0 : i8
 // CHECK-NEXT: scf.yield %[[NOTHING]] : i8
 // CHECK: %[[FIRST:.*]] = arith.cmpi ne
 // CHECK: %[[SECOND:.*]] = arith.cmpi ne

@@ -30,11 +30,11 @@ bool canRepeat(Operation *op, scf::ForOp loop) {
          isRows(op->getResult(0)) && wouldOpBeTriviallyDead(op) && !isa<ReduceOp>(op);
 }
 
-/// The branch in `block` that holds all uses of `rows` in that block; null if there is none.
-Block *branchOfAll(Value rows, Block *block) {
+/// The branch of a step that holds `user`, if all other uses of `rows` in the loop are in it too.
+Block *onlyBranch(Value rows, scf::ForOp loop) {
   Block *branch = nullptr;
   for (Operation *user : rows.getUsers()) {
-    Operation *step = block->findAncestorOpInBlock(*user);
+    Operation *step = loop.getBody()->findAncestorOpInBlock(*user);
     if (!step) {
       continue;
     }
@@ -46,15 +46,6 @@ Block *branchOfAll(Value rows, Block *block) {
       return nullptr;
     }
     branch = &region->front();
-  }
-  return branch;
-}
-
-/// The innermost branch of a step that holds all uses of `rows` in the loop.
-Block *onlyBranch(Value rows, scf::ForOp loop) {
-  Block *branch = nullptr;
-  for (Block *next = loop.getBody(); (next = branchOfAll(rows, next));) {
-    branch = next;
   }
   return branch;
 }

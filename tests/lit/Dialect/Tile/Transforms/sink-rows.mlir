@@ -50,53 +50,6 @@ func.func @bounds(%p: !tile.ptr<i32>, %n: i64, %keys: i32, %f: f32, %m: tensor<1
 
 // -----
 
-// Into the innermost branch that has all uses.
-// CHECK-LABEL: func.func @nested(
-// CHECK-NOT: tile.splat
-// CHECK: scf.for
-// CHECK: scf.if
-// CHECK-NOT: tile.splat
-// CHECK: scf.if
-// CHECK: %[[A:.*]] = tile.splat %arg0
-// CHECK: arith.addi %{{.*}}, %[[A]]
-// CHECK: } else {
-// CHECK: scf.if
-// CHECK: %[[B:.*]] = tile.splat %arg1
-// CHECK: arith.addi %{{.*}}, %[[B]]
-// CHECK: return
-func.func @nested(%x: i32, %y: i32, %z: tensor<16xi32>)
-    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
-  %c0 = arith.constant 0 : index
-  %c1 = arith.constant 1 : index
-  %c8 = arith.constant 8 : index
-  %a = tile.splat %x : tensor<16xi32>
-  %b = tile.splat %y : tensor<16xi32>
-  %r = scf.for %j = %c0 to %c8 step %c1 iter_args(%s = %z) -> (tensor<16xi32>) {
-    %partial = arith.cmpi eq, %j, %c0 : index
-    %next = scf.if %partial -> (tensor<16xi32>) {
-      %first = scf.if %partial -> (tensor<16xi32>) {
-        %p = arith.addi %s, %a : tensor<16xi32>
-        scf.yield %p : tensor<16xi32>
-      } else {
-        scf.yield %s : tensor<16xi32>
-      }
-      %second = scf.if %partial -> (tensor<16xi32>) {
-        %q = arith.addi %first, %b : tensor<16xi32>
-        scf.yield %q : tensor<16xi32>
-      } else {
-        scf.yield %first : tensor<16xi32>
-      }
-      scf.yield %second : tensor<16xi32>
-    } else {
-      scf.yield %s : tensor<16xi32>
-    }
-    scf.yield %next : tensor<16xi32>
-  }
-  return
-}
-
-// -----
-
 // Needed in both branches, or beside one: nothing moves. Nor does anything for the family sm_90a.
 // CHECK-LABEL: func.func @both(
 // CHECK: tile.load

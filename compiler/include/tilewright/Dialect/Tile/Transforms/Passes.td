@@ -53,7 +53,7 @@ def TileSinkRows : Pass<"tile-sink-rows", "::mlir::func::FuncOp"> {
     to load the next ones meanwhile.
 
     So rank-1 tiles that are made ahead of a loop and used, within it, in one branch of its step only are made in that
-    branch, the innermost one: with all rank-1 tiles that they are made of, loads of row bounds included. Reductions stay where they are.
+    branch: with all rank-1 tiles that they are made of, loads of row bounds included. Reductions stay where they are.
     `convert-tile-to-nvvm` keeps LLVM from moving them back.
 
     Runs after `tile-apply-schedule`, before `convert-tile-to-nvvm`. Leaves kernels of the family `sm_90a` alone: their
