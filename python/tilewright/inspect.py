@@ -35,7 +35,9 @@ class BlockMap(NamedTuple):
     """How the kernel treats each block of the score matrix.
 
     ``kinds`` holds one byte a block, row-major over ``shape`` = (batch, row blocks, key blocks): SKIPPED (never
-    touched), PARTIAL (computed and masked) or FULL (computed without a mask).
+    touched), PARTIAL (computed and masked) or FULL (computed without a mask). The map's key blocks are counted from key
+    0; a kernel whose rows begin to see keys later (windows, documents, padding in front) counts its own from the first
+    key that a row block sees, and so most often has fewer.
     """
 
     block_m: int
