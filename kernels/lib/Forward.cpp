@@ -147,7 +147,8 @@ Value Forward::headsAtOnce() {
     Value fits = b.lessI(seqlenK, b.intLike(seqlenK.getType(), keys / most + 1));
     exponent = b.add(exponent, arith::ExtUIOp::create(b, seqlenK.getType(), fits));
   }
-  return arith::ShLIOp::create(b, b.indexConstant(1), b.toIndex(exponent));
+  Value one = b.indexConstant(1);
+  return arith::ShLIOp::create(b, one, b.toIndex(exponent));
 }
 
 void Forward::placeProgram() {

@@ -14,7 +14,7 @@ void IntervalMask::begin(ProgramContext &context) {
   ProgramBuilder &b = context.b;
   ends_ = limits(context);
   if (context.windowOffset) {
-    // Not cut to the sequence, as windowStart is: no column that a row's end leaves is outside.
+    // Not cut to the sequence, as windowStart is: no column is compared that lies outside of it.
     starts_ = (context.integer(context.queryRows()) + context.perQuery(context.windowOffset)).value;
   }
   if (!context.rowBounds) {
@@ -72,7 +72,7 @@ VisitedKeys IntervalMask::visited(ProgramContext &context) {
     firstKey = alignDown(firstKey, context.keyStep);
   }
   KeyBlockRanges<IrInt> ranges = keyBlockRanges(countedFrom(rows, firstKey), context.shape.blockN);
-  // It is 0 (a block holds more keys than a step), which only a constant says.
+  // It is 0, which only a constant says, or, if a block is shorter than a step, may be: what is before is masked.
   ranges.begin = context.integer(context.b.indexConstant(0));
   return {firstKey.value, lastEnd.value, ranges};
 }

@@ -248,8 +248,8 @@ FunctionLowering::Pieces FunctionLowering::copyChunks(tile::AsyncLoadOp op, Valu
       state->bytes = arith::MaxSIOp::create(b, arith::MinSIOp::create(b, left, i32(chunkBytes)), i32(0));
     }
     if (op.getBounds()[0]) {
-      // In 32 bits, as all numbers of rows, and of all threads once: rows of the block
-      // before the view's first one, and up to its last.
+      // In 32 bits, as all numbers of rows, and of all threads once: rows of the block before the view's first one, and
+      // up to its last.
       auto inBlock = [&](Value rows) -> Value {
         return arith::MaxSIOp::create(b, arith::MinSIOp::create(b, rows, i32(buffer.rows)), i32(0));
       };

@@ -48,8 +48,8 @@ Value exponentOf(Value value) {
 
 /// As placeOnLinearGrid for sizes (n, m), but in sections of `together` values of the second and third coordinate at
 /// once: within one, programs with a larger first coordinate come first, whatever the others. The last section may have
-/// fewer: blocks that run one program each, and do nothing beside this, divide by `together` in all others, which may
-/// be a power of two.
+/// fewer. Blocks that run one program each have nothing else to do meanwhile: in the other sections they take their
+/// places by `together` itself, and so by shifts where it is a power of two.
 void placeInSections(CoordsOp op, bool persistent) {
   ImplicitLocOpBuilder b(op.getLoc(), op);
   Value blocks = op.getSizes()[0], columns = op.getSizes()[1], together = op.getTogether();
