@@ -83,6 +83,8 @@ private:
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile, const Masking &masking);
   Value select(Value visible, Value scores);
+  using MakeValues = llvm::function_ref<SmallVector<Value>()>;
+  SmallVector<Value> branch(Value condition, TypeRange types, MakeValues then, MakeValues otherwise);
   Value valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then);
   Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
@@ -96,7 +98,7 @@ private:
   /// The probabilities that products take: some dropped.
   Value dropped(Value probabilities, Value firstKey);
   Value finiteReference(Value m);
-  void makeViews(const VisitedKeys &visited);
+  void makeViews();
   void store(const Softmax &state, Value empty, Value inverse);
   void storeProbs(const Softmax &state, Value inverse, Value queries);
   Value logSumExp(const Softmax &state);
@@ -126,7 +128,7 @@ private:
   Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
   Value holes;    ///< i1: there is padding between real keys; null without a padding mask
   Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
-  Value visitedFrom;  ///< index: the column that visited blocks are counted from; null if it is 0
+  VisitedKeys visited; ///< by this program
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
@@ -217,36 +219,37 @@ Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
 /// Looks only where there is padding between real keys at all, and for real keys only if a block without any is passed.
 PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   Type i1 = b.getI1Type();
-  auto ifAny = scf::IfOp::create(b, SmallVector<Type>(passes ? 2 : 1, i1), holes, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifAny.thenBlock());
-  Value first = fromView(firstKeyOf(block));
-  Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
-  Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
-  SmallVector<Value> found{arith::XOrIOp::create(b, all, yes)};
-  if (passes) {
-    found.push_back(tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN)));
-  }
-  scf::YieldOp::create(b, found);
-  b.setInsertionPointToStart(ifAny.elseBlock());
-  SmallVector<Value> known{arith::ConstantOp::create(b, b.getBoolAttr(false))};
-  if (passes) {
-    known.push_back(arith::ConstantOp::create(b, b.getBoolAttr(true)));
-  }
-  scf::YieldOp::create(b, known);
-  return {ifAny.getResult(0), passes ? ifAny.getResult(1) : Value()};
+  auto look = [&] {
+    Value first = fromView(firstKeyOf(block));
+    Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
+    Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+    SmallVector<Value> found{arith::XOrIOp::create(b, all, yes)};
+    if (passes) {
+      found.push_back(tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN)));
+    }
+    return found;
+  };
+  auto known = [&] {
+    SmallVector<Value> answers{arith::ConstantOp::create(b, b.getBoolAttr(false))};
+    if (passes) {
+      answers.push_back(arith::ConstantOp::create(b, b.getBoolAttr(true)));
+    }
+    return answers;
+  };
+  SmallVector<Value> found = branch(holes, SmallVector<Type>(passes ? 2 : 1, i1), look, known);
+  return {found[0], passes ? found[1] : Value()};
 }
 
 /// The column of a visited block's first key.
 Value Forward::firstKeyOf(Value block) {
   Value key = b.mul(block, b.indexConstant(blockN));
-  return visitedFrom ? b.add(visitedFrom, key) : key;
+  return visited.firstKey ? b.add(visited.firstKey, key) : key;
 }
 
 /// Below 0 in a block that the view begins in: outside, like its end.
 Value Forward::fromView(Value firstKey) { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
 
-/// The scores with what is hidden at -inf: all of it, or, behind branches, only on the sides on which the block has any.
+/// The scores with what is hidden at -inf: all of it, or, behind branches, only on the sides where the block has any.
 Value Forward::hide(const ScoreTile &tile, const Masking &masking) {
   auto sides = [&](Value scores) {
     for (const auto &stage : stages.stages) {
@@ -270,15 +273,22 @@ Value Forward::select(Value visible, Value scores) {
 }
 
 /// A branch of all threads.
-Value Forward::valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then) {
-  auto ifOp = scf::IfOp::create(b, TypeRange{otherwise.getType()}, condition, /*withElseRegion=*/true);
+SmallVector<Value> Forward::branch(Value condition, TypeRange types, MakeValues then, MakeValues otherwise) {
+  auto ifOp = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  Value value = then();
-  scf::YieldOp::create(b, value);
-  b.setInsertionPointToStart(ifOp.elseBlock());
-  scf::YieldOp::create(b, otherwise);
-  return ifOp.getResult(0);
+  for (auto [block, make] : {std::pair{ifOp.thenBlock(), then}, {ifOp.elseBlock(), otherwise}}) {
+    b.setInsertionPointToStart(block);
+    SmallVector<Value> values = make();
+    scf::YieldOp::create(b, values);
+  }
+  return SmallVector<Value>(ifOp.getResults());
+}
+
+Value Forward::valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then) {
+  return branch(
+             condition, otherwise.getType(), [&] { return SmallVector<Value>{then()}; },
+             [&] { return SmallVector<Value>{otherwise}; })
+      .front();
 }
 
 Value Forward::scores(Value queries, const KeyBlock &block, const Masking &masking) {
@@ -391,16 +401,11 @@ Softmax Forward::stepIfReal(const Softmax &state, Value queries, const KeyBlock 
 /// A branch of all threads, between what two steps make of `state`.
 Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
                         llvm::function_ref<Softmax()> otherwise) {
-  Value old[] = {state.m, state.l, state.acc};
-  auto ifOp = scf::IfOp::create(b, ValueRange(old).getTypes(), condition, /*withElseRegion=*/true);
-  OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointToStart(ifOp.thenBlock());
-  Softmax one = then();
-  scf::YieldOp::create(b, ValueRange{one.m, one.l, one.acc});
-  b.setInsertionPointToStart(ifOp.elseBlock());
-  Softmax other = otherwise();
-  scf::YieldOp::create(b, ValueRange{other.m, other.l, other.acc});
-  return {ifOp.getResult(0), ifOp.getResult(1), ifOp.getResult(2)};
+  auto values = [](const Softmax &made) { return SmallVector<Value>{made.m, made.l, made.acc}; };
+  SmallVector<Value> old = values(state);
+  SmallVector<Value> chosen = branch(
+      condition, ValueRange(old).getTypes(), [&] { return values(then()); }, [&] { return values(otherwise()); });
+  return {chosen[0], chosen[1], chosen[2]};
 }
 
 /// The step of a ring's block: keys and values are loaded ahead of its branches.
@@ -542,18 +547,12 @@ Value Forward::makeExponentFactor() {
 /// Views of this head's keys and values hold what some row of the sequence sees, from where its first row begins to
 /// where its last one ends: the rest is never read (semantics A5). Where blocks are counted from the first key that the
 /// program's own rows see, views hold what those see, and there is less to find out and to keep.
-void Forward::makeViews(const VisitedKeys &visited) {
+void Forward::makeViews() {
   SmallVector<std::pair<unsigned, Value>> where{{0, context.batch}, {2, kvHead}};
-  IrInt visibleEnd{&b, visited.endKey};
-  if (!context.hasStart()) {
-    visibleEnd = stages.interval->endOf(context, context.finalRow);
-  } else if (context.keyStep == 1) {
-    visibleBegin = visitedFrom;
-  } else {
-    visibleEnd = stages.interval->endOf(context, context.finalRow);
-    visibleBegin = stages.interval->startOf(context, zero).value;
-  }
-  if (visibleBegin) {
+  const bool start = context.hasStart(), ownKeys = start && context.keyStep == 1;
+  IrInt visibleEnd = ownKeys ? IrInt{&b, visited.endKey} : stages.interval->endOf(context, context.finalRow);
+  if (start) {
+    visibleBegin = ownKeys ? visited.firstKey : stages.interval->startOf(context, zero).value;
     visibleEnd = maxOf(visibleEnd - IrInt{&b, visibleBegin}, {&b, zero});
     where.emplace_back(1, visibleBegin);
   }
@@ -581,10 +580,9 @@ void Forward::build() {
   }
   // What lies over scores is copied and drawn in units: 16 bytes of a row, 32 columns of random bits.
   context.keyStep = stages.onlyScaled && !dropout ? 1 : 32;
-  VisitedKeys visited = stages.interval->visited(context);
+  visited = stages.interval->visited(context);
   const KeyBlockRanges<IrInt> &ranges = visited.blocks;
-  visitedFrom = visited.firstKey;
-  makeViews(visited);
+  makeViews();
 
   Value queries = loadQueries();
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);

@@ -85,7 +85,7 @@ def test_many_programs(batch, heads):
 
 
 @pytest.mark.parametrize("dim", [64, 128])
-@pytest.mark.parametrize("engine", [lambda: Engine(), lambda: family_of_all()], ids=["own family", "sm_80"])
+@pytest.mark.parametrize("engine", [Engine, lambda: family_of_all()], ids=["own family", "sm_80"])
 def test_more_heads_than_take_turns(dim, engine):
     """Blocks of up to 64 heads take turns, the last rows' first: two whole sections and a narrower one, whose programs
     are placed by other arithmetic. Each row is written by exactly one of them."""

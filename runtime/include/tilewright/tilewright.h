@@ -196,9 +196,10 @@ TW_EXPORT TwStatus tw_forward(TwEngine *engine, const TwForwardArgs *args);
 /// TwEngineOptions, and "why_not_sm_90a", a text, where a Hopper GPU's forward kernel is not of its own instruction
 /// family.
 TW_EXPORT TwStatus tw_forward_plan(TwEngine *engine, const TwForwardArgs *args, TwString *json);
-/// Which key blocks the kernel skips, runs unmasked, or masks, counted from key 0; a kernel whose rows begin to see keys
-/// later counts its own from the first key that a row block sees, and so most often has fewer. Writes block_m, block_n, and, if `map` is not NULL,
-/// batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*), row-major; `capacity` is map's size.
+/// Which key blocks the kernel skips, runs unmasked, or masks, counted from key 0; a kernel whose rows begin to see
+/// keys later counts its own from the first key that a row block sees, and so most often has fewer. Writes block_m,
+/// block_n, and, if `map` is not NULL, batch * ceil(seqlen_q / block_m) * ceil(seqlen_k / block_n) bytes (TW_BLOCK_*),
+/// row-major; `capacity` is map's size.
 TW_EXPORT TwStatus tw_forward_block_map(TwEngine *engine, const TwForwardArgs *args, int64_t *block_m,
                                         int64_t *block_n, uint8_t *map, size_t capacity);
 /// The float64 reference, element by element, no blocks; every field of TwForwardArgs. q, k, v, bias and attn_mask may

@@ -128,7 +128,7 @@ void FunctionLowering::lookAtElements(Value viewed, Value position, int64_t coun
   }
 }
 
-/// Whether all elements are set, or any is; an operation ahead in its block may have looked at them (nobody writes them).
+/// Whether all elements are set, or any is; an operation ahead in its block may have looked at them. Nobody writes them.
 Value FunctionLowering::voteOnElements(Operation *op, Value viewed, Value position, uint64_t elements,
                                        NVVM::VoteSyncKind kind) {
   const auto count = static_cast<int64_t>(elements);

@@ -57,8 +57,8 @@ template <typename Int> RowBounds<Int> countedFrom(const RowBounds<Int> &rows, I
 /// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
 /// Always begin <= fullBegin <= fullEnd <= end, and begin == end where all rows' intervals are empty at one column.
 /// Blocks are counted from where the bounds' columns are. Of the blocks that need the mask only those before fullBegin
-/// have keys ahead of some row's start, and only those from cutFrom on have keys behind some row's end: where rows of two
-/// documents meet, a block may have both.
+/// have keys ahead of some row's start, and only those from cutFrom on have keys behind some row's end: where rows of
+/// two documents meet, a block may have both.
 template <typename Int> struct KeyBlockRanges {
   Int begin, fullBegin, fullEnd, end, cutFrom;
 };

@@ -98,9 +98,9 @@ struct GpuCall {
   /// Scores are plain, a mask or padding hides keys, and rows may see all keys up to some end, but for padding: no
   /// window, no documents, no sequences of different lengths.
   bool longRows = false;
-  bool documents = false;   ///< scores are plain, and documents hide keys, with a causal or GLM mask or without
-  bool causal = false;      ///< a causal or GLM mask hides keys
-  int64_t seqlenK = 0;          ///< the longest
+  bool documents = false; ///< scores are plain, and documents hide keys, with a causal or GLM mask or without
+  bool causal = false;    ///< a causal or GLM mask hides keys
+  int64_t seqlenK = 0;    ///< the longest
 };
 
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose

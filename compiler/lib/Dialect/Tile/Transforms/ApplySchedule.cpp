@@ -61,30 +61,31 @@ void placeInSections(CoordsOp op, bool persistent) {
   Value first = arith::MulIOp::create(b, section, together);
   Value before = arith::MulIOp::create(b, first, blocks);
   Value inside = arith::SubIOp::create(b, program, before);
-  SmallVector<Value> place; // of the block, from the last one down, and of the column
+  // Places in a section of some width: of the block, from the last one down, and of the column.
+  auto divided = [&](Value width) {
+    return SmallVector<Value>{arith::DivUIOp::create(b, inside, width), arith::RemUIOp::create(b, inside, width)};
+  };
+  auto wholeSection = [&] {
+    Value exponent = exponentOf(together);
+    if (!exponent) {
+      return divided(together);
+    }
+    Value lower = arith::SubIOp::create(b, together, arith::ConstantIndexOp::create(b, 1));
+    return SmallVector<Value>{arith::ShRUIOp::create(b, inside, exponent), arith::AndIOp::create(b, inside, lower)};
+  };
+  SmallVector<Value> place;
   if (persistent) {
-    Value width = arith::MinUIOp::create(b, together, arith::SubIOp::create(b, all, first));
-    place = {arith::DivUIOp::create(b, inside, width), arith::RemUIOp::create(b, inside, width)};
+    place = divided(arith::MinUIOp::create(b, together, arith::SubIOp::create(b, all, first)));
   } else {
     Value left = arith::SubIOp::create(b, count, before);
     Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, left, size);
     auto ifOp = scf::IfOp::create(b, SmallVector<Type>(2, b.getIndexType()), whole, /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
-    for (Block *branch : {ifOp.thenBlock(), ifOp.elseBlock()}) {
-      b.setInsertionPointToStart(branch);
-      Value down, column;
-      if (Value exponent = exponentOf(together); exponent && branch == ifOp.thenBlock()) {
-        Value lower = arith::SubIOp::create(b, together, arith::ConstantIndexOp::create(b, 1));
-        down = arith::ShRUIOp::create(b, inside, exponent);
-        column = arith::AndIOp::create(b, inside, lower);
-      } else {
-        Value width = branch == ifOp.thenBlock() ? together : Value(arith::DivUIOp::create(b, left, blocks));
-        down = arith::DivUIOp::create(b, inside, width);
-        column = arith::RemUIOp::create(b, inside, width);
-      }
-      scf::YieldOp::create(b, ValueRange{down, column});
-    }
-    place = {ifOp.getResult(0), ifOp.getResult(1)};
+    b.setInsertionPointToStart(ifOp.thenBlock());
+    scf::YieldOp::create(b, wholeSection());
+    b.setInsertionPointToStart(ifOp.elseBlock());
+    scf::YieldOp::create(b, divided(arith::DivUIOp::create(b, left, blocks)));
+    place = ifOp.getResults();
   }
   Value last = arith::SubIOp::create(b, blocks, arith::ConstantIndexOp::create(b, 1));
   Value block = arith::SubIOp::create(b, last, place[0]);
