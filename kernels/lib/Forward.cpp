@@ -14,6 +14,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include <limits>
 #include <numbers>
+#include <optional>
 
 using namespace mlir;
 using namespace tilewright;
@@ -126,7 +127,7 @@ private:
   Sequence sequence;
   Value zero, head, kvHead, keys, values;
   Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
-  Value holes;    ///< i1: there is padding between real keys; null without a padding mask
+  std::optional<HoleBlocks<IrInt>> holes; ///< blocks that may have padding between real keys; none without such a mask
   Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
   VisitedKeys visited; ///< by this program
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
@@ -216,7 +217,7 @@ Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
                         masking.padding.padded ? realKeys : Value(), masking.padding.padded));
 }
 
-/// Looks only where there is padding between real keys at all, and for real keys only if a block without any is passed.
+/// Looks only where there may be padding between real keys, and for real keys only if a block without any is passed.
 PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   Type i1 = b.getI1Type();
   auto look = [&] {
@@ -236,7 +237,9 @@ PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
     }
     return answers;
   };
-  SmallVector<Value> found = branch(holes, SmallVector<Type>(passes ? 2 : 1, i1), look, known);
+  Value behindBegin = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, holes->begin.value);
+  Value mayHaveHoles = b.andI(behindBegin, b.lessI(block, holes->end.value));
+  SmallVector<Value> found = branch(mayHaveHoles, SmallVector<Type>(passes ? 2 : 1, i1), look, known);
   return {found[0], passes ? found[1] : Value()};
 }
 
@@ -563,9 +566,12 @@ void Forward::makeViews() {
   values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, where);
   if (p.keyPadding) {
     realKeys = b.view(p.keyPadding, {1}, {visibleEnd.value}, {{0, context.batch}, {1, visibleBegin}});
-    Value view = b.view(p.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(2)}});
-    Value count = b.loadScalar(view, {context.firstRow});
-    holes = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, count, b.intLike(count.getType(), 0));
+    auto bound = [&](int64_t which) -> IrInt {
+      Value view = b.view(p.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(which)}});
+      return {&b, b.toIndex(b.loadScalar(view, {context.firstRow}))};
+    };
+    IrInt begin = bound(2), end = bound(3);
+    holes = holeBlocks(begin, end, {&b, visited.firstKey ? visited.firstKey : zero}, blockN);
   }
 }
 
@@ -612,7 +618,8 @@ void Forward::build() {
       return Masking{true, partial, padding, starts, ends};
     });
   } else {
-    auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, {holes, {}}}; };
+    Value anyHoles = holes ? b.lessI(zero, holes->end.value) : Value();
+    auto all = [&](Value, PaddingOfBlock) { return Masking{true, {}, {anyHoles, {}}}; };
     if (holes) {
       state = loop(state, queries, ranges.begin, ranges.end, all);
     } else if (start) {

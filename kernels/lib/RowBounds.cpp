@@ -175,22 +175,23 @@ void BoundsProgram::build() {
   firstPosition = minOf(maxOf(first, noKey), lastKey).value;
   lastPosition = minOf(maxOf(first + (blockM - 1), noKey), lastKey).value;
 
-  Value holes;
+  SmallVector<Value> rowsOfTable;
   Interval bounds{b.intLike(positions.getType(), 0), perRow(sequence.lengthK)};
   if (p.documents) {
     bounds = documentBounds(bounds);
   }
   if (p.keyPadding) {
     Value view = b.view(p.keyPadding, {1}, {sequence.lengthK}, {{0, batch}});
-    auto hull = tile::HullOp::create(b, b.getIndexType(), b.getIndexType(), b.getIndexType(), view);
-    holes = perRow(hull.getHoles());
+    auto hull = tile::HullOp::create(b, SmallVector<Type>(4, b.getIndexType()), view);
+    Value holesBegin = perRow(hull.getHolesBegin()), holesEnd = perRow(hull.getHolesEnd());
+    rowsOfTable = {holesBegin, holesEnd};
     bounds.begin = maxOf({&b, bounds.begin}, {&b, perRow(hull.getFirst())}).value;
     bounds.end = minOf({&b, bounds.end}, {&b, perRow(hull.getEnd())}).value;
   }
-  const Value rowsOfTable[] = {bounds.begin, bounds.end, holes};
-  for (int64_t which = 0; which < (holes ? 3 : 2); ++which) {
-    Value view = b.view(p.bounds, {2}, {p.seqlenQ}, {{0, batch}, {1, b.indexConstant(which)}});
-    b.store(rowsOfTable[which], view, {firstRow}, {!p.evenM});
+  rowsOfTable.insert(rowsOfTable.begin(), {bounds.begin, bounds.end});
+  for (const auto &[which, row] : llvm::enumerate(rowsOfTable)) {
+    Value number = b.indexConstant(static_cast<int64_t>(which));
+    b.store(row, b.view(p.bounds, {2}, {p.seqlenQ}, {{0, batch}, {1, number}}), {firstRow}, {!p.evenM});
   }
 }
 

@@ -254,7 +254,7 @@ KernelKey preparationKey(const KernelKey &forward, KernelKind kind, const Attent
 }
 
 /// Numbers of the row bounds' table for each query row: where its keys begin and end, and, of padding, its holes.
-int64_t boundsOfRow(const AttentionProblem &problem) { return problem.keyPadding.given ? 3 : 2; }
+int64_t boundsOfRow(const AttentionProblem &problem) { return problem.keyPadding.given ? 4 : 2; }
 
 /// Bytes of `rows` numbers a query row, rounded up to what the next table needs.
 size_t tableBytes(const AttentionProblem &problem, int64_t rows) {

@@ -25,20 +25,24 @@ TEST_P(TileScans, Hulls) {
   %one = arith.constant 1 : index
   %two = arith.constant 2 : index
   %three = arith.constant 3 : index
+  %four = arith.constant 4 : index
   %size = arith.index_cast %n : i64 to index
   %step = arith.index_cast %stride : i64 to index
   %v = tile.view %m[%zero] sizes(%size) strides(%step) : !tile.ptr<i8> -> !tile.view<1 x i8>
-  %first, %end, %holes = tile.hull %v : !tile.view<1 x i8>
-  %w = tile.view %q[%zero] sizes(%three) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
+  %first, %end, %holes:2 = tile.hull %v : !tile.view<1 x i8>
+  %w = tile.view %q[%zero] sizes(%four) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
   %a = arith.index_cast %first : index to i32
   %b = arith.index_cast %end : index to i32
-  %c = arith.index_cast %holes : index to i32
+  %c = arith.index_cast %holes#0 : index to i32
+  %d = arith.index_cast %holes#1 : index to i32
   %x = tile.splat %a : tensor<1xi32>
   %y = tile.splat %b : tensor<1xi32>
   %z = tile.splat %c : tensor<1xi32>
+  %t = tile.splat %d : tensor<1xi32>
   tile.store %x, %w[%zero] bounds [false] : tensor<1xi32>, !tile.view<1 x i32, unit>
   tile.store %y, %w[%one] bounds [false] : tensor<1xi32>, !tile.view<1 x i32, unit>
   tile.store %z, %w[%two] bounds [false] : tensor<1xi32>, !tile.view<1 x i32, unit>
+  tile.store %t, %w[%three] bounds [false] : tensor<1xi32>, !tile.view<1 x i32, unit>
   return
 })";
   auto kernel = compileTileProgram(text, GetParam());
@@ -47,20 +51,24 @@ TEST_P(TileScans, Hulls) {
     const int64_t size = repeat < 8 ? repeat : static_cast<int64_t>(random() % 90);
     const int64_t stride = 1 + repeat % 3;
     GuardedMemory mask(size == 0 ? 0 : static_cast<size_t>((size - 1) * stride + 1), 1); // ones between the elements
-    int32_t first = 0, end = 0, count = 0;
+    int32_t first = 0, end = 0, holesBegin = 0, holesEnd = 0;
     for (int64_t i = 0; i < size; ++i) {
       const bool given = random() % 8 < static_cast<unsigned>(repeat % 9); // none, some, all
       // Any byte but 0 is given, one with its sign bit too.
       mask.data<unsigned char>()[i * stride] = given ? static_cast<unsigned char>(1 + random() % 255) : 0;
-      first = given && count == 0 ? static_cast<int32_t>(i) : first;
+      if (given && end != 0 && end != i) {
+        holesBegin = holesEnd == 0 ? end : holesBegin;
+        holesEnd = static_cast<int32_t>(i);
+      }
+      first = given && end == 0 ? static_cast<int32_t>(i) : first;
       end = given ? static_cast<int32_t>(i + 1) : end;
-      count += given;
     }
-    GuardedMemory out(3 * sizeof(int32_t), 0x55);
+    GuardedMemory out(4 * sizeof(int32_t), 0x55);
     callTileProgram(*kernel, {mask.data(), out.data(), size, stride});
     EXPECT_EQ(out.data<int32_t>()[0], first) << "size " << size;
     EXPECT_EQ(out.data<int32_t>()[1], end) << "size " << size;
-    EXPECT_EQ(out.data<int32_t>()[2], end - first - count) << "size " << size;
+    EXPECT_EQ(out.data<int32_t>()[2], holesBegin) << "size " << size;
+    EXPECT_EQ(out.data<int32_t>()[3], holesEnd) << "size " << size;
   }
 }
 

@@ -326,6 +326,32 @@ TEST(BlockRanges, AnyIntervalsLoseNothing) {
   }
 }
 
+/// Every hole lies in one of the blocks, and the first and the last of these have one.
+TEST(BlockRanges, HolesAgainstEveryElement) {
+  for (int64_t blockN : {1, 3, 4}) {
+    for (int64_t begin = 0; begin < 14; ++begin) {
+      for (int64_t end = begin; end < 14; ++end) {
+        for (int64_t firstKey = 0; firstKey < 16; ++firstKey) {
+          // None is told as [0, 0).
+          const bool none = begin == end;
+          const auto blocks = kernels::holeBlocks(none ? 0 : begin, none ? 0 : end, firstKey, blockN);
+          int64_t least = 16, most = -1;
+          for (int64_t key = std::max(begin, firstKey); key < end; ++key) {
+            least = std::min(least, (key - firstKey) / blockN);
+            most = std::max(most, (key - firstKey) / blockN);
+          }
+          if (most < 0) {
+            ASSERT_TRUE(blocks.begin >= blocks.end) << begin << " " << end << " " << firstKey;
+          } else {
+            ASSERT_EQ(blocks.begin, least) << begin << " " << end << " " << firstKey;
+            ASSERT_EQ(blocks.end, most + 1) << begin << " " << end << " " << firstKey;
+          }
+        }
+      }
+    }
+  }
+}
+
 /// A window's starts and limits, and the ranges of every block of rows, against the elements.
 TEST(BlockRanges, WindowsAgainstEveryElement) {
   for (int64_t sq : {1, 5, 12}) {

@@ -89,7 +89,7 @@ TEST(Plan, DocumentsAndPaddingBecomeBoundsFirst) {
   EXPECT_FALSE(made.steps[0].key.documents);
   EXPECT_TRUE(made.steps[1].key.rowBounds && made.steps[1].key.keyPadding);
   EXPECT_EQ(made.steps[1].key.keyPaddingAlign, attn::AlignClass::Bytes2);
-  EXPECT_EQ(made.workspaceBytes, 3 * 2 * 64 * sizeof(int32_t)) << "and how many of them are holes";
+  EXPECT_EQ(made.workspaceBytes, 4 * 2 * 64 * sizeof(int32_t)) << "and where its holes begin and end";
   padding.args.key_padding_mask.strides[1] = 2;
   EXPECT_EQ(plan(padding).steps[1].key.keyPaddingAlign, attn::AlignClass::Strided);
 
@@ -107,7 +107,7 @@ TEST(Plan, DocumentsAndPaddingBecomeBoundsFirst) {
   EXPECT_TRUE(made.steps[1].key.documents && made.steps[1].key.keyPadding);
   EXPECT_EQ(made.steps[2].key.kind, KernelKind::Forward);
   EXPECT_EQ(made.rowBoundsAt, 576u) << "2 x 65 numbers of 4 bytes, and 56 more";
-  EXPECT_EQ(made.workspaceBytes, 576u + 1600u) << "2 x 65 x 3 numbers, and 40 bytes more";
+  EXPECT_EQ(made.workspaceBytes, 576u + 2112u) << "2 x 65 x 4 numbers, and 32 bytes more";
   for (const Step &step : made.list()) {
     EXPECT_NO_THROW(parseKey(toText(step.key))) << "a plan makes canonical keys only";
   }
@@ -314,8 +314,8 @@ TEST(Plan, SlotsOfEveryFeature) {
     Plan made = makePlan(problem, options());
     ASSERT_EQ(made.stepCount, 3u);
     ASSERT_EQ(made.rowBoundsAt, 64u);
-    ASSERT_EQ(made.workspaceBytes, 64u + 192u);
-    alignas(64) char workspace[256];
+    ASSERT_EQ(made.workspaceBytes, 64u + 256u) << "3 x 5 x 4 numbers, and 16 bytes more";
+    alignas(64) char workspace[320];
     bindPlan(made, problem, pointers, workspace);
 
     std::vector<uint64_t> list;
@@ -347,7 +347,7 @@ TEST(Plan, SlotsOfEveryFeature) {
     expect(0);
 
     // row_bounds, documents, key_padding, ..., seqlen_q, seqlen_k, position_offset
-    tensor(workspace + 64, {15, 5, 1});
+    tensor(workspace + 64, {20, 5, 1});
     tensor(call.args.document_ids.data, {8, 1});
     tensor(call.args.key_padding_mask.data, {9, 1});
     lengths();
@@ -368,7 +368,7 @@ TEST(Plan, SlotsOfEveryFeature) {
     integer(0);  // position_offset
     integer(-3); // window_offset
     float32(30);
-    tensor(workspace + 64, {15, 5, 1});
+    tensor(workspace + 64, {20, 5, 1});
     tensor(call.args.key_padding_mask.data, {9, 1});
     lengths();
     // rng_state, seed, offset, whether the state is given, 0.75 of 65536, and the scale

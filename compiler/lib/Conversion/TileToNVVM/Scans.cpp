@@ -3,6 +3,7 @@
 // What is neither elementwise work nor a product: random bits of fragments, and where a view's elements begin and end.
 #include "../PhiloxEmitter.h"
 #include "Lowering.h"
+#include <array>
 #include <limits>
 
 using namespace mlir;
@@ -53,49 +54,67 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   return success();
 }
 
-/// Every warp looks at all elements, a lane at every 32nd, so that no shared memory is needed; several loads are under
-/// way at once.
+/// Every warp looks at all elements, a lane at every 32nd and at the one ahead of it, so that no shared memory is needed;
+/// several loads are under way at once. Where an element is set and the one ahead of it is not, the elements begin, or a
+/// hole ends; where it is the other way round, a hole begins, or the elements end.
 LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type(), i32Type = b.getI32Type();
-  constexpr int64_t kNone = std::numeric_limits<int32_t>::max(), kAtOnce = 16;
-  Value size = scalars.lookup(view.getSizes()[0]);
-  auto loop = scf::ForOp::create(b, toIndex(lane), size, index(32 * kAtOnce), ValueRange{i32(kNone), i32(0), i32(0)});
+  constexpr int64_t kNone = std::numeric_limits<int32_t>::max(), kAtOnce = 8;
+  Value size = scalars.lookup(view.getSizes()[0]), none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
+  Value one = index(1), zero32 = i32(0), last32 = i32(kNone);
+  auto loop = scf::ForOp::create(b, toIndex(lane), size, index(32 * kAtOnce),
+                                 ValueRange{last32, zero32, last32, zero32});
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value start = loop.getInductionVar(), none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
-    SmallVector<std::pair<Value, Value>> elements; // index, and whether it is one that is not 0
+    auto isSet = [&](Value place) -> Value {
+      return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, loadElement(view, place), none);
+    };
+    Value start = loop.getInductionVar(), yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
+    struct Element {
+      Value number, inside, set, setBefore;
+    };
+    SmallVector<Element> elements;
     for (int64_t turn = 0; turn < kAtOnce; ++turn) {
-      // Past the end the first of them is read again, and counts for nothing.
+      // Past the end the first of them is read again, and counts for nothing. The first of all stands for the one ahead
+      // of it: then nothing changes there.
       Value number = arith::AddIOp::create(b, start, index(32 * turn));
       Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, size);
       Value place = arith::SelectOp::create(b, inside, number, start);
-      Value byte = loadElement(view, place);
-      Value given = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, byte, none);
-      Value number32 = arith::IndexCastOp::create(b, i32Type, number);
-      elements.emplace_back(number32, arith::AndIOp::create(b, inside, given));
+      Value before = arith::SubIOp::create(b, arith::MaxSIOp::create(b, place, one), one);
+      Value set = isSet(place), setBefore = isSet(before);
+      elements.push_back({arith::IndexCastOp::create(b, i32Type, number), inside, set, setBefore});
     }
-    Value first = loop.getRegionIterArgs()[0], end = loop.getRegionIterArgs()[1], count = loop.getRegionIterArgs()[2];
-    for (const auto &[number, given] : elements) {
-      first = arith::MinUIOp::create(b, first, arith::SelectOp::create(b, given, number, i32(kNone)));
+    Value first = loop.getRegionIterArgs()[0], end = loop.getRegionIterArgs()[1];
+    Value firstFall = loop.getRegionIterArgs()[2], lastRise = loop.getRegionIterArgs()[3];
+    for (const auto &[number, inside, set, setBefore] : elements) {
+      Value given = arith::AndIOp::create(b, inside, set);
       Value next = arith::AddIOp::create(b, number, i32(1));
-      end = arith::MaxUIOp::create(b, end, arith::SelectOp::create(b, given, next, i32(0)));
-      count = arith::AddIOp::create(b, count, arith::ExtUIOp::create(b, i32Type, given));
+      first = arith::MinUIOp::create(b, first, arith::SelectOp::create(b, given, number, last32));
+      end = arith::MaxUIOp::create(b, end, arith::SelectOp::create(b, given, next, zero32));
+      Value changes = arith::AndIOp::create(b, inside, arith::XOrIOp::create(b, set, setBefore));
+      Value falls = arith::AndIOp::create(b, changes, setBefore);
+      Value rises = arith::AndIOp::create(b, changes, arith::XOrIOp::create(b, setBefore, yes));
+      firstFall = arith::MinUIOp::create(b, firstFall, arith::SelectOp::create(b, falls, number, last32));
+      lastRise = arith::MaxUIOp::create(b, lastRise, arith::SelectOp::create(b, rises, number, zero32));
     }
-    scf::YieldOp::create(b, ValueRange{first, end, count});
+    scf::YieldOp::create(b, ValueRange{first, end, firstFall, lastRise});
   }
   auto overLanes = [&](unsigned number, NVVM::ReduxKind kind) -> Value {
     return NVVM::ReduxOp::create(b, i32Type, loop.getResult(number), kind, i32(-1));
   };
   Value end = overLanes(1, NVVM::ReduxKind::UMAX);
   Value first = arith::MinUIOp::create(b, overLanes(0, NVVM::ReduxKind::UMIN), end);
-  Value length = arith::SubIOp::create(b, end, first);
-  Value count = overLanes(2, NVVM::ReduxKind::ADD);
-  Value holes = arith::SubIOp::create(b, length, count);
-  scalars.map(op.getFirst(), toIndex(first));
-  scalars.map(op.getEnd(), toIndex(end));
-  scalars.map(op.getHoles(), toIndex(holes));
+  Value firstFall = overLanes(2, NVVM::ReduxKind::UMIN), lastRise = overLanes(3, NVVM::ReduxKind::UMAX);
+  // Without a hole the elements fall once, where they end, and rise no more behind that.
+  Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, firstFall, lastRise);
+  Value holesBegin = arith::SelectOp::create(b, any, firstFall, zero32);
+  Value holesEnd = arith::SelectOp::create(b, any, lastRise, zero32);
+  const std::array<Value, 4> found{first, end, holesBegin, holesEnd};
+  for (auto [result, value] : llvm::zip_equal(op.getResults(), found)) {
+    scalars.map(result, toIndex(value));
+  }
   return success();
 }
 

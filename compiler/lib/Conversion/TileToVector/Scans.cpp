@@ -44,22 +44,32 @@ FunctionLowering::Chunks FunctionLowering::randomBits(tile::RandomBitsOp op, Val
 
 void FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
-  SmallVector<Value> hull =
-      loop(constant(0), scalars.lookup(view.getSizes()[0]), 1, {constant(0), constant(0), constant(0)},
-           [&](Value number, ValueRange carried) -> SmallVector<Value> {
-             Value given = isSet(view, number);
-             Value none = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, carried[1], constant(0));
-             Value isFirst = arith::AndIOp::create(b, given, none);
-             Value next = arith::AddIOp::create(b, number, constant(1));
-             Value one = arith::SelectOp::create(b, given, constant(1), constant(0));
-             return {arith::SelectOp::create(b, isFirst, number, carried[0]),
-                     arith::SelectOp::create(b, given, next, carried[1]),
-                     arith::AddIOp::create(b, carried[2], one)};
-           });
-  scalars.map(op.getFirst(), hull[0]);
-  scalars.map(op.getEnd(), hull[1]);
-  Value length = arith::SubIOp::create(b, hull[1], hull[0]);
-  scalars.map(op.getHoles(), arith::SubIOp::create(b, length, hull[2]).getResult());
+  const SmallVector<Value> nothing(4, constant(0));
+  // An end of 0 says that nothing was found yet.
+  SmallVector<Value> hull = loop(
+      nothing[0], scalars.lookup(view.getSizes()[0]), 1, nothing,
+      [&](Value number, ValueRange carried) -> SmallVector<Value> {
+        Value first = carried[0], end = carried[1], holesBegin = carried[2], holesEnd = carried[3];
+        auto equal = [&](Value x, Value y) -> Value {
+          return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, x, y);
+        };
+        auto select = [&](Value when, Value x, Value y) -> Value { return arith::SelectOp::create(b, when, x, y); };
+        Value given = isSet(view, number);
+        Value isFirst = arith::AndIOp::create(b, given, equal(end, constant(0)));
+        first = select(isFirst, number, first);
+        // From where the elements before end, up to here.
+        Value apart = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, end, number);
+        Value known = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, end, constant(0));
+        Value closes = arith::AndIOp::create(b, given, arith::AndIOp::create(b, apart, known));
+        Value opens = arith::AndIOp::create(b, closes, equal(holesEnd, constant(0)));
+        holesBegin = select(opens, end, holesBegin);
+        holesEnd = select(closes, number, holesEnd);
+        end = select(given, arith::AddIOp::create(b, number, constant(1)), end);
+        return {first, end, holesBegin, holesEnd};
+      });
+  for (auto [result, value] : llvm::zip_equal(op.getResults(), hull)) {
+    scalars.map(result, value);
+  }
 }
 
 void FunctionLowering::lowerAllSet(tile::AllSetOp op) {

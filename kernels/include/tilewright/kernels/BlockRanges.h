@@ -80,6 +80,17 @@ KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN, b
   return {begin, fullBegin, fullEnd, end, cutFrom};
 }
 
+/// Key blocks [begin, end), which may have columns of [holesBegin, holesEnd), counted from `firstKey` like those blocks.
+/// Empty where the columns are, at 0.
+template <typename Int> struct HoleBlocks {
+  Int begin, end;
+};
+
+template <typename Int> HoleBlocks<Int> holeBlocks(Int holesBegin, Int holesEnd, Int firstKey, int64_t blockN) {
+  Int zero = firstKey - firstKey;
+  return {floorDiv(maxOf(holesBegin - firstKey, zero), blockN), ceilDiv(maxOf(holesEnd - firstKey, zero), blockN)};
+}
+
 } // namespace tilewright::kernels
 
 #endif // TILEWRIGHT_KERNELS_BLOCKRANGES_H

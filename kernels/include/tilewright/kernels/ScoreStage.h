@@ -34,7 +34,8 @@ struct ProgramContext {
   mlir::Value positionOffset; ///< o of semantics A2; null where no stage asks
   mlir::Value scale;         ///< f32
   TensorArg limits;          ///< break points or row limits, if the mask has them
-  TensorArg rowBounds;       ///< (batch, 2 or 3, seqlen_q) i32: what each row's interval is cut to; may be absent
+  TensorArg rowBounds;       ///< (batch, 2 or 4, seqlen_q) i32: what each row's interval is cut to, and where
+                             ///< padding has holes; may be absent
   bool evenM = false;
   /// Where rows begin to see keys after the first, blocks of keys are counted from the first key that any row of the
   /// program sees, or from the last multiple of this number before it.

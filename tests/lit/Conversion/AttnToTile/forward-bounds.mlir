@@ -1,7 +1,8 @@
 // Row bounds and key padding: intervals are cut to the table's, views begin and end where those of the block's first and
-// last row do, blocks of keys are counted from there, and what is padding between real keys hides scores and clears values. A CPU masks every block of a padded batch entry,
-// a GPU those that have a padded key, which it looks for in entries with holes only, as the table's third row says. With
-// two bodies it has a step for those blocks, and one for the others; of nothing but padding there is no step.
+// last row do, blocks of keys are counted from there, and what is padding between real keys hides scores and clears values.
+// A CPU masks every block of a batch entry that has holes, a GPU those that have a padded key, for which it looks into the
+// blocks where holes are, as the table's third and fourth row say. With two bodies it has a step for those blocks, and one
+// for the others; of nothing but padding there is no step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,QK
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<kq, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,CPU,KQ
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand -cse | FileCheck "%s" --check-prefixes=CHECK,GPU
@@ -48,13 +49,24 @@
 // CHECK: %[[VALUES:.*]] = tile.view %arg10[{{.*}}] sizes(%[[VISIBLE]], %c16)
 // CHECK: %[[FIRSTREAL:.*]] = arith.addi %[[ENTRY]], %{{.*}} : index
 // CHECK: %[[REAL:.*]] = tile.view %[[PADDING]][%[[FIRSTREAL]]] sizes(%[[VISIBLE]]) strides(%c1) : <i8> -> <1 x i8, unit 2>
-// The third row of the table: whether there are holes.
-// CHECK: %[[COUNTVIEW:.*]] = tile.view %[[TABLE]]
-// CHECK: %[[COUNT:.*]] = tile.load_scalar %[[COUNTVIEW]][%[[ROW]]]
-// CHECK: %[[HOLES:.*]] = arith.cmpi ne, %[[COUNT]], %{{.*}} : i32
+// The third and fourth row of the table: where holes are, and so in which blocks.
+// CHECK: %[[HOLEVIEW:.*]] = tile.view %[[TABLE]]
+// CHECK: tile.load_scalar %[[HOLEVIEW]][%[[ROW]]]
+// CHECK: %[[HOLEENDVIEW:.*]] = tile.view %[[TABLE]]
+// CHECK: tile.load_scalar %[[HOLEENDVIEW]][%[[ROW]]]
+// CHECK: %[[HOLEKEY:.*]] = arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: %[[HOLEMAX:.*]] = arith.maxsi %[[HOLEKEY]], %c0 : index
+// GPU: %[[HOLEFIRST:.*]] = arith.divui %[[HOLEMAX]], %c32{{.*}} : index
+// CHECK: arith.subi %{{.*}}, %[[BEGIN]] : index
+// CHECK: %[[HOLEROUND:.*]] = arith.addi %{{.*}}, %c31{{.*}} : index
+// CHECK: %[[HOLEEND:.*]] = arith.divui %[[HOLEROUND]], %c32{{.*}} : index
 
 // One loop. A GPU looks into the mask of the first block ahead of it, and of the next one at the end of each step.
+// GPU: %[[FROM:.*]] = arith.cmpi sge, %c0, %[[HOLEFIRST]] : index
+// GPU: %[[UPTO:.*]] = arith.cmpi slt, %c0, %[[HOLEEND]] : index
+// GPU: %[[HOLES:.*]] = arith.andi %[[FROM]], %[[UPTO]] : i1
 // GPU: %[[FIRST:.*]] = scf.if %[[HOLES]] -> (i1) {
+// CPU: %[[HOLES:.*]] = arith.cmpi slt, %c0, %[[HOLEEND]] : index
 // GPU: %[[ALL:.*]] = tile.all_set %[[REAL]][%c0] count 32 : <1 x i8, unit 2>
 // GPU: arith.xori %[[ALL]], %{{.*}} : i1
 // GPU: } else {
@@ -80,7 +92,9 @@
 // CPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[HOLES]]
 // GPU: tile.load %[[VALUES]][%[[FROMVIEW]], %c0] bounds [true, false] where %[[REAL]] when %[[PADDED]]
 // GPU: %[[BEHIND:.*]] = arith.addi %[[BLOCK]], %c1 : index
-// GPU: %[[NEXT:.*]] = scf.if %[[HOLES]] -> (i1) {
+// GPU: arith.cmpi sge, %[[BEHIND]], %[[HOLEFIRST]] : index
+// GPU: arith.cmpi slt, %[[BEHIND]], %[[HOLEEND]] : index
+// GPU: %[[NEXT:.*]] = scf.if %{{.*}} -> (i1) {
 // GPU: arith.muli %[[BEHIND]], %c32 : index
 // GPU: tile.all_set %[[REAL]]
 // GPU: scf.yield %{{.*}}, %{{.*}}, %{{.*}}, %[[NEXT]] :

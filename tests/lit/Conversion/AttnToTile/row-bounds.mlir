@@ -49,11 +49,14 @@
 // CHECK: scf.yield
 
 // CHECK: %[[BYTES:.*]] = tile.view %[[PADDING]][{{.*}}] sizes(%[[SK]])
-// CHECK: %[[BEGIN:.*]], %[[END:.*]], %[[COUNT:.*]] = tile.hull %[[BYTES]]
-// CHECK: %[[HOLES:.*]] = tile.splat %{{.*}} : tensor<32xi32>
+// CHECK: %[[BEGIN:.*]], %[[END:.*]], %[[HB:.*]], %[[HE:.*]] = tile.hull %[[BYTES]]
+// CHECK: %[[HB32:.*]] = arith.index_cast %[[HB]] : index to i32
+// CHECK: %[[HOLESBEGIN:.*]] = tile.splat %[[HB32]] : tensor<32xi32>
+// CHECK: %[[HE32:.*]] = arith.index_cast %[[HE]] : index to i32
+// CHECK: %[[HOLESEND:.*]] = tile.splat %[[HE32]] : tensor<32xi32>
 // CHECK: %[[STARTS:.*]] = arith.maxsi %[[BOUNDS]]#0, %{{.*}} : tensor<32xi32>
 // CHECK: %[[ENDS:.*]] = arith.minsi %[[BOUNDS]]#1, %{{.*}} : tensor<32xi32>
-// Three rows of the table, one after the other.
+// Four rows of the table, one after the other.
 // CHECK: %[[TABLEENTRY:.*]] = arith.muli %[[COORDS]]#1, %{{.*}} : index
 // CHECK: %[[T0:.*]] = tile.view %[[TABLE]][%[[TABLEENTRY]]] sizes(%[[SQ]])
 // CHECK: tile.store %[[STARTS]], %[[T0]][%[[ROW]]] bounds [true]
@@ -61,7 +64,9 @@
 // CHECK: %[[T1:.*]] = tile.view %[[TABLE]][%[[NEXT]]] sizes(%[[SQ]])
 // CHECK: tile.store %[[ENDS]], %[[T1]][%[[ROW]]] bounds [true]
 // CHECK: %[[T2:.*]] = tile.view %[[TABLE]]
-// CHECK: tile.store %[[HOLES]], %[[T2]][%[[ROW]]] bounds [true]
+// CHECK: tile.store %[[HOLESBEGIN]], %[[T2]][%[[ROW]]] bounds [true]
+// CHECK: %[[T3:.*]] = tile.view %[[TABLE]]
+// CHECK: tile.store %[[HOLESEND]], %[[T3]][%[[ROW]]] bounds [true]
 // CHECK: return
 func.func @both(%t: !table, %d: !ids, %p: !bytes, %sq: i64, %sk: i64, %o: i64)
     attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {
@@ -71,9 +76,9 @@ func.func @both(%t: !table, %d: !ids, %p: !bytes, %sq: i64, %sk: i64, %o: i64)
 
 // Padding alone: every row's keys are those between the ends, and nothing is counted.
 // CHECK-LABEL: func.func @padding(
-// CHECK: %[[BEGIN:.*]], %[[END:.*]], %[[COUNT:.*]] = tile.hull
+// CHECK: %[[BEGIN:.*]], %[[END:.*]], %{{.*}}, %{{.*}} = tile.hull
 // CHECK-NOT: scf.for
-// CHECK-COUNT-3: tile.store {{.*}} bounds [false] : tensor<32xi32>
+// CHECK-COUNT-4: tile.store {{.*}} bounds [false] : tensor<32xi32>
 // CHECK-NOT: tile.store
 // CHECK: return
 func.func @padding(%t: !table, %p: !bytes, %sq: i64, %sk: i64, %o: i64)

@@ -2,31 +2,42 @@
 // lie partly outside of their views.
 // RUN: tilewright-opt "%s" -convert-tile-to-nvvm -split-input-file | FileCheck "%s"
 
-// Every warp looks at all bytes, a lane at every 32nd, 16 of them at once; the last ones are read again instead of what
-// lies past the end. No shared memory, no barrier: lanes exchange what they found.
+// Every warp looks at all bytes, a lane at every 32nd and the one ahead of it, 8 of them at once; the last ones are read
+// again instead of what lies past the end. No shared memory, no barrier: lanes exchange what they found.
 // CHECK-LABEL: llvm.func @hull(
 // CHECK-SAME: tile.shared_bytes = 0
 // CHECK: %[[SIZE:.*]] = arith.index_cast %arg2 : i64 to index
 // CHECK: %[[NONE:.*]] = arith.constant 2147483647 : i32
-// CHECK: %[[STEP:.*]] = arith.constant 512 : index
+// CHECK: %[[STEP:.*]] = arith.constant 256 : index
 // CHECK: %[[LANE:.*]] = arith.index_cast %{{.*}} : i32 to index
-// CHECK: %[[HULL:.*]]:3 = scf.for %[[START:.*]] = %[[LANE]] to %[[SIZE]] step %[[STEP]]
+// CHECK: %[[HULL:.*]]:4 = scf.for %[[START:.*]] = %[[LANE]] to %[[SIZE]] step %[[STEP]]
 // CHECK: %[[INSIDE:.*]] = arith.cmpi slt, %[[NUMBER:.*]], %[[SIZE]] : index
-// CHECK: arith.select %[[INSIDE]], %[[NUMBER]], %[[START]] : index
+// CHECK: %[[PLACE:.*]] = arith.select %[[INSIDE]], %[[NUMBER]], %[[START]] : index
+// CHECK: %[[ATLEAST:.*]] = arith.maxsi %[[PLACE]], %[[ONE:.*]] : index
+// CHECK: arith.subi %[[ATLEAST]], %[[ONE]] : index
 // CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
-// CHECK: arith.cmpi ne, %{{.*}} : i8
-// CHECK: arith.andi %[[INSIDE]], %{{.*}} : i1
-// CHECK-COUNT-15: llvm.load %{{.*}} : !llvm.ptr<1> -> i8
+// CHECK: %[[SET:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
+// CHECK: %[[BEFORE:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK-COUNT-14: llvm.load %{{.*}} : !llvm.ptr<1> -> i8
 // CHECK-NOT: llvm.load
-// CHECK-COUNT-16: arith.minui
+// CHECK: arith.andi %[[INSIDE]], %[[SET]] : i1
+// CHECK: %[[OTHER:.*]] = arith.xori %[[SET]], %[[BEFORE]] : i1
+// CHECK: %[[CHANGES:.*]] = arith.andi %[[INSIDE]], %[[OTHER]] : i1
+// CHECK: %[[FALLS:.*]] = arith.andi %[[CHANGES]], %[[BEFORE]] : i1
+// CHECK: %[[NOTBEFORE:.*]] = arith.xori %[[BEFORE]]
+// CHECK: %[[RISES:.*]] = arith.andi %[[CHANGES]], %[[NOTBEFORE]] : i1
 // CHECK: scf.yield
 // CHECK: %[[END:.*]] = nvvm.redux.sync umax %[[HULL]]#1
 // CHECK: %[[FOUND:.*]] = nvvm.redux.sync umin %[[HULL]]#0
 // Of nothing at all both ends are 0.
 // CHECK: %[[FIRST:.*]] = arith.minui %[[FOUND]], %[[END]] : i32
-// CHECK: %[[LENGTH:.*]] = arith.subi %[[END]], %[[FIRST]] : i32
-// CHECK: %[[COUNT:.*]] = nvvm.redux.sync add %[[HULL]]#2
-// CHECK: arith.subi %[[LENGTH]], %[[COUNT]] : i32
+// Without a hole the last rise, the first element, is not behind the first fall.
+// CHECK: %[[FALL:.*]] = nvvm.redux.sync umin %[[HULL]]#2
+// CHECK: %[[RISE:.*]] = nvvm.redux.sync umax %[[HULL]]#3
+// CHECK: %[[ANY:.*]] = arith.cmpi ult, %[[FALL]], %[[RISE]] : i32
+// CHECK: arith.select %[[ANY]], %[[FALL]], %{{.*}} : i32
+// CHECK: arith.select %[[ANY]], %[[RISE]], %{{.*}} : i32
 // CHECK-NOT: nvvm.barrier
 // CHECK: llvm.return
 func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
@@ -37,9 +48,9 @@ func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
   %size = arith.index_cast %n : i64 to index
   %step = arith.index_cast %ms : i64 to index
   %c = tile.view %m[%one] sizes(%size) strides(%step) : !tile.ptr<i8> -> !tile.view<1 x i8>
-  %first, %end, %holes = tile.hull %c : !tile.view<1 x i8>
+  %first, %end, %holes:2 = tile.hull %c : !tile.view<1 x i8>
   %w = tile.view %q[%zero] sizes(%c16) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
-  %h = arith.index_cast %holes : index to i32
+  %h = arith.index_cast %holes#1 : index to i32
   %t = tile.splat %h : tensor<16xi32>
   tile.store %t, %w[%first] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>
   tile.store %t, %w[%end] bounds [false] : tensor<16xi32>, !tile.view<1 x i32, unit>

@@ -76,23 +76,28 @@ func.func @chosen_rows_inside(%p: !tile.ptr<f32>, %m: !tile.ptr<i8>)
 
 // -----
 
-// One pass over the bytes, which carries the first, the end and the count of those that are not 0.
+// One pass over the bytes, which carries the first and the end of those that are not 0, and of the holes between them: one
+// is found where a byte that is not 0 does not follow the one that was the last.
 // CHECK-LABEL: func.func @hull(
-// CHECK: %[[HULL:.*]]:3 = scf.for %[[I:.*]] = %c0 to %[[SIZE:.*]] step %c1 iter_args(%[[FIRST:.*]] = %c0, %[[END:.*]] = %c0, %[[COUNT:.*]] = %c0)
+// CHECK: %[[HULL:.*]]:4 = scf.for %[[I:.*]] = %c0 to %[[SIZE:.*]] step %c1 iter_args(%[[FIRST:.*]] = %c0, %[[END:.*]] = %c0, %[[HOLES:.*]] = %c0, %[[HOLESEND:.*]] = %c0)
 // CHECK: arith.muli %[[I]], %[[STRIDE:.*]] : index
 // CHECK: %[[BYTE:.*]] = llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr -> i8
 // CHECK: %[[GIVEN:.*]] = arith.cmpi ne, %[[BYTE]]
 // CHECK: %[[NONE:.*]] = arith.cmpi eq, %[[END]], %c0 : index
 // CHECK: %[[ISFIRST:.*]] = arith.andi %[[GIVEN]], %[[NONE]]
-// CHECK: %[[NEXT:.*]] = arith.addi %[[I]], %c1 : index
-// CHECK: %[[ONE:.*]] = arith.select %[[GIVEN]], %c1, %c0 : index
 // CHECK: %[[A:.*]] = arith.select %[[ISFIRST]], %[[I]], %[[FIRST]] : index
+// CHECK: %[[APART:.*]] = arith.cmpi ne, %[[END]], %[[I]] : index
+// CHECK: %[[KNOWN:.*]] = arith.cmpi ne, %[[END]], %c0 : index
+// CHECK: %[[BOTH:.*]] = arith.andi %[[APART]], %[[KNOWN]] : i1
+// CHECK: %[[CLOSES:.*]] = arith.andi %[[GIVEN]], %[[BOTH]] : i1
+// CHECK: %[[NOHOLE:.*]] = arith.cmpi eq, %[[HOLESEND]], %c0 : index
+// CHECK: %[[OPENS:.*]] = arith.andi %[[CLOSES]], %[[NOHOLE]] : i1
+// CHECK: %[[C:.*]] = arith.select %[[OPENS]], %[[END]], %[[HOLES]] : index
+// CHECK: %[[D:.*]] = arith.select %[[CLOSES]], %[[I]], %[[HOLESEND]] : index
+// CHECK: %[[NEXT:.*]] = arith.addi %[[I]], %c1 : index
 // CHECK: %[[B:.*]] = arith.select %[[GIVEN]], %[[NEXT]], %[[END]] : index
-// CHECK: %[[C:.*]] = arith.addi %[[COUNT]], %[[ONE]] : index
-// CHECK: scf.yield %[[A]], %[[B]], %[[C]]
-// Holes are what lies between the two and does not count.
-// CHECK: %[[LENGTH:.*]] = arith.subi %[[HULL]]#1, %[[HULL]]#0 : index
-// CHECK: arith.subi %[[LENGTH]], %[[HULL]]#2 : index
+// CHECK: scf.yield %[[A]], %[[B]], %[[C]], %[[D]]
+// CHECK: arith.index_cast %[[HULL]]#3
 func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
     attributes {tile.kernel, tile.target = #tile.cpu<"x86-64-v2">} {
   %zero = arith.constant 0 : index
@@ -101,9 +106,9 @@ func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
   %size = arith.index_cast %n : i64 to index
   %step = arith.index_cast %ms : i64 to index
   %c = tile.view %m[%one] sizes(%size) strides(%step) : !tile.ptr<i8> -> !tile.view<1 x i8>
-  %first, %end, %holes = tile.hull %c : !tile.view<1 x i8>
+  %first, %end, %holes:2 = tile.hull %c : !tile.view<1 x i8>
   %w = tile.view %q[%zero] sizes(%four) strides(%one) : !tile.ptr<i32> -> !tile.view<1 x i32, unit>
-  %h = arith.index_cast %holes : index to i32
+  %h = arith.index_cast %holes#1 : index to i32
   tile.fused [4] {
     %t = tile.splat %h : tensor<4xi32>
     tile.store %t, %w[%first] bounds [false] : tensor<4xi32>, !tile.view<1 x i32, unit>

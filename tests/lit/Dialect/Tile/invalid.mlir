@@ -536,7 +536,7 @@ func.func @load_C2_when_without_where(%v: !tile.view<2 x f32>, %b: i1, %i: index
 
 func.func @hull_C1_rank(%v: !tile.view<2 x i8>) {
   // expected-error @+1 {{tile.hull-C1: expected a rank-1 view of i8, got '!tile.view<2 x i8>'}}
-  %first, %end, %holes = tile.hull %v : !tile.view<2 x i8>
+  %first, %end, %holes:2 = tile.hull %v : !tile.view<2 x i8>
   return
 }
 
@@ -544,7 +544,7 @@ func.func @hull_C1_rank(%v: !tile.view<2 x i8>) {
 
 func.func @hull_C1_element_type(%v: !tile.view<1 x i32>) {
   // expected-error @+1 {{tile.hull-C1: expected a rank-1 view of i8, got '!tile.view<1 x i32>'}}
-  %first, %end, %holes = tile.hull %v : !tile.view<1 x i32>
+  %first, %end, %holes:2 = tile.hull %v : !tile.view<1 x i32>
   return
 }
 

@@ -192,9 +192,9 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
 // CHECK-LABEL: func.func @chosen_rows(
 // CHECK-SAME: %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[W:[a-z0-9_]+]]: !tile.view<1 x i8, unit>, %[[ROW:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: index, %[[WHEN:[a-z0-9_]+]]: i1)
 func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, unit>, %row: index, %zero: index, %when: i1)
-    -> (index, index, index) {
-  // CHECK: %[[FIRST:.*]], %[[END:.*]], %[[HOLES:.*]] = tile.hull %[[W]] : <1 x i8, unit>
-  %first, %end, %holes = tile.hull %w : !tile.view<1 x i8, unit>
+    -> (index, index, index, index) {
+  // CHECK: %[[FIRST:.*]], %[[END:.*]], %[[HOLESBEGIN:.*]], %[[HOLESEND:.*]] = tile.hull %[[W]] : <1 x i8, unit>
+  %first, %end, %holes:2 = tile.hull %w : !tile.view<1 x i8, unit>
   // CHECK: tile.all_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
   %all = tile.all_set %w[%row] count 64 : !tile.view<1 x i8, unit>
   // CHECK: tile.any_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
@@ -202,8 +202,8 @@ func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, un
   // CHECK: tile.load %[[V]][%[[ROW]], %{{.*}}] bounds [true, false] where %[[W]] when %[[WHEN]] : !tile.view<1 x i8, unit> : <2 x bf16, unit> -> tensor<64x64xbf16>
   %t = tile.load %v[%row, %zero] bounds [true, false] where %w when %when : !tile.view<1 x i8, unit>
       : !tile.view<2 x bf16, unit> -> tensor<64x64xbf16>
-  // CHECK: return %[[FIRST]], %[[END]], %[[HOLES]]
-  return %first, %end, %holes : index, index, index
+  // CHECK: return %[[FIRST]], %[[END]], %[[HOLESBEGIN]], %[[HOLESEND]]
+  return %first, %end, %holes#0, %holes#1 : index, index, index, index
 }
 
 // CHECK-LABEL: func.func @random_bits(

@@ -38,8 +38,8 @@ def Attn_ForwardOp : Attn_Op<"forward", [AttrSizedOperandSegments]> {
     With a `window` offset `w`, row `i` does not see columns before `i + w` either: its visible columns are
     `[clamp(i + w, 0, seqlen_k), hi(i))`. With `row_bounds`, which `attn.row_bounds` writes, that interval is cut to
     `[row_bounds[b, 0, i], row_bounds[b, 1, i])`, and with `key_padding` columns where it is 0 are hidden too. Values at
-    columns that the padding hides count as 0, whatever they are; `row_bounds[b, 2, i]` says how many there are between
-    real ones.
+    columns that the padding hides count as 0, whatever they are; those between real ones lie in
+    `[row_bounds[b, 2, i], row_bounds[b, 3, i])`.
 
     With `cu_seqlens` or `used` batch entries have lengths of their own. With `cu_seqlens`, entry `b` consists of the
     rows `cu_seqlens_q[b]` to `cu_seqlens_q[b + 1]` of q, out and lse, and of such rows of k and v, and seqlen_q and
@@ -161,9 +161,10 @@ def Attn_RowBoundsOp : Attn_Op<"row_bounds", [AttrSizedOperandSegments]> {
                                            cut to [first, last + 1) of the keys where key_padding[b] is not 0
 
     Documents are the runs of equal numbers in `documents[b]`, which do not decrease but for -1, the padding at the
-    end. With key_padding bounds[b, 2, i] is how many keys between those two ends it hides. A row whose position is
-    outside of [0, seqlen_k), or is padding, gets an empty interval. Neither bound decreases with `i`, which is what
-    block ranges rest on. Without `documents` every row starts from [0, seqlen_k).
+    end. With key_padding [bounds[b, 2, i], bounds[b, 3, i]) is where all keys are that it hides between its first and
+    its last real one, or [0, 0). A row whose position is outside of [0, seqlen_k), or is padding, gets an empty
+    interval. Neither bound decreases with `i`, which is what block ranges rest on. Without `documents` every row starts
+    from [0, seqlen_k).
 
     With cu_seqlens or used, as for `attn.forward`, the lengths and the offset are those of the batch entry, and the
     table keeps seqlen_q rows an entry.

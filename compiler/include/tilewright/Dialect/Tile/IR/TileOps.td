@@ -160,15 +160,16 @@ def Tile_HullOp : Tile_Op<"hull", [MemoryEffects<[MemRead]>]> {
   let summary = "where the elements of a view that are not 0 begin and end";
   let description = [{
     `first` is the index of the first element that is not 0, and `end` one more than that of the last; both are 0 if all
-    are. `holes` is how many elements between them are 0.
+    are. `holes_begin` is the index of the first element between them that is 0, and `holes_end` one more than that of
+    the last; both are 0 if there is none.
 
     Constraints
     - `tile.hull-C1`: the view has rank 1 and elements of i8.
 
-    Example: `%first, %end, %holes = tile.hull %v : !tile.view<1 x i8, unit>`
+    Example: `%first, %end, %holes:2 = tile.hull %v : !tile.view<1 x i8, unit>`
   }];
   let arguments = (ins Arg<Tile_ViewType, "", [MemRead]>:$view);
-  let results = (outs Index:$first, Index:$end, Index:$holes);
+  let results = (outs Index:$first, Index:$end, Index:$holes_begin, Index:$holes_end);
   let assemblyFormat = "$view attr-dict `:` type($view)";
   let hasVerifier = 1;
 }
