@@ -252,6 +252,55 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
   return success();
 }
 
+/// A branch for each slab, 16 of a warp's rows: of a block on a mask's edge some slabs have nothing to hide, and all warps
+/// the same number of these. All lanes take it alike.
+void FunctionLowering::lowerHide(tile::HideOp op) {
+  SmallVector<Value> elements(fragmentOf(op.getSource())), limits(fragmentOf(op.getLimits()));
+  RankedTensorType type = tileTypeOf(op.getSource());
+  const int64_t slabs = slabsOf(type.getDimSize(0)), cols = type.getDimSize(1), groups = groupsOf(cols);
+  const bool before = op.getBefore();
+  Value column = scalars.lookup(op.getColumn()), lowest = arith::ConstantOp::create(b, b.getF32FloatAttr(-INFINITY));
+  // The thread's part joins what belongs to the step first, as in tile.index.
+  Value first = roles ? column : Value(arith::AddIOp::create(b, column, laneCol));
+  auto compare = [&](Value of, arith::CmpIPredicate side, Value limit) -> Value {
+    return arith::CmpIOp::create(b, side, of, limit);
+  };
+  auto hides = [&](Value of, Value limit) {
+    return compare(of, before ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge, limit);
+  };
+  auto shows = [&](Value of, Value limit) {
+    return compare(of, before ? arith::CmpIPredicate::sge : arith::CmpIPredicate::slt, limit);
+  };
+  Value outermost = before ? column : Value(arith::AddIOp::create(b, column, i32(cols - 1)));
+  for (int64_t slab = 0; slab < slabs; ++slab) {
+    MutableArrayRef<Value> own = MutableArrayRef(elements).slice(slab * groups * 4, groups * 4);
+    const Value rows[] = {limits[2 * slab], limits[2 * slab + 1]};
+    auto hidden = [&] {
+      SmallVector<Value> columns, visible, chosen;
+      for (int64_t i = 0; i < groups * 4; ++i) {
+        Value inBlock = roles ? Value(arith::AddIOp::create(b, colOf(i / 4), i32(i % 2))) : i32(8 * (i / 4) + i % 2);
+        columns.push_back(arith::AddIOp::create(b, first, inBlock));
+      }
+      for (int64_t i = 0; i < groups * 4; ++i) {
+        visible.push_back(shows(columns[i], rows[i % 4 / 2]));
+      }
+      for (int64_t i = 0; i < groups * 4; ++i) {
+        chosen.push_back(arith::SelectOp::create(b, visible[i], own[i], lowest));
+      }
+      return chosen;
+    };
+    if (roles) {
+      llvm::copy(hidden(), own.begin());
+      continue;
+    }
+    Value some = arith::OrIOp::create(b, hides(outermost, rows[0]), hides(outermost, rows[1]));
+    some = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), some, NVVM::VoteSyncKind::any);
+    auto asTheyAre = [&] { return SmallVector<Value>(own); };
+    llvm::copy(choose(some, b.getF32Type(), own.size(), hidden, asTheyAre), own.begin());
+  }
+  fragments[op.getResult()] = Fragment{std::move(elements), false};
+}
+
 /// A row's four lanes hold the same rows, so all take the same branch. One for all of a thread's rows, or, where the
 /// next row's maximum is to run beside this one's exponentials, one for each.
 LogicalResult FunctionLowering::lowerScaledDifference(tile::ScaledDifferenceOp op) {

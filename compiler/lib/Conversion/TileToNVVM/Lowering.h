@@ -106,6 +106,7 @@ private:
   mlir::LogicalResult lowerReduce(tile::ReduceOp op);
   mlir::LogicalResult lowerFold(tile::FoldOp op);
   mlir::LogicalResult lowerRescale(tile::RescaleOp op);
+  void lowerHide(tile::HideOp op);
   mlir::LogicalResult lowerScaledDifference(tile::ScaledDifferenceOp op);
   /// `condition ? then() : otherwise()` for as many values as both return, of `type`, as a branch.
   llvm::SmallVector<mlir::Value> choose(mlir::Value condition, mlir::Type type, size_t count,

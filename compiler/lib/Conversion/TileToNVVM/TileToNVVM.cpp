@@ -210,6 +210,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (auto rescale = dyn_cast<tile::RescaleOp>(op)) {
     return lowerRescale(rescale);
   }
+  if (auto hide = dyn_cast<tile::HideOp>(op)) {
+    lowerHide(hide);
+    return success();
+  }
   if (auto difference = dyn_cast<tile::ScaledDifferenceOp>(op)) {
     return lowerScaledDifference(difference);
   }

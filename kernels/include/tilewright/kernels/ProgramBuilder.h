@@ -80,6 +80,10 @@ public:
   mlir::Value rescale(mlir::Value source, mlir::Value factors) {
     return tile::RescaleOp::create(*this, source.getType(), source, factors);
   }
+  /// -inf in columns (the first is `column`, i32) from a row's limit on, or before it; for matrix instructions.
+  mlir::Value hide(mlir::Value scores, mlir::Value limits, mlir::Value column, bool before) {
+    return tile::HideOp::create(*this, scores.getType(), scores, limits, column, before);
+  }
   mlir::Value dot(mlir::Value a, mlir::Value b, mlir::Value acc, bool transA, bool transB);
   mlir::Value transpose(mlir::Value source);
   mlir::Value exp2(mlir::Value source) { return tile::Exp2Op::create(*this, source.getType(), source); }

@@ -105,6 +105,10 @@ public:
   mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override;
   /// Which elements are not before their row's start (i1 tile); null if rows begin with the first key.
   mlir::Value visibleFromStart(ProgramContext &context, const ScoreTile &tile);
+  /// What both compare with: a rank-1 i32 tile of each row's end, and of its start, null if rows begin with the first
+  /// key.
+  mlir::Value ends() const { return ends_; }
+  mlir::Value starts() const { return starts_; }
   /// First visible key column of one row, as an index, and the first hidden one after it (at most; or before it, where
   /// the row sees nothing).
   IrInt startOf(ProgramContext &context, mlir::Value row);

@@ -225,6 +225,15 @@ LogicalResult RescaleOp::verify() {
   return success();
 }
 
+LogicalResult HideOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  auto limits = cast<RankedTensorType>(getLimits().getType());
+  if (source.getRank() != 2 || limits.getShape() != source.getShape().drop_back()) {
+    return emitOpError("tile.hide-C1: expected a limit for each row, got ") << source << " and " << limits;
+  }
+  return success();
+}
+
 LogicalResult ScaledDifferenceOp::verify() {
   auto source = cast<RankedTensorType>(getSource().getType());
   auto reference = cast<RankedTensorType>(getReference().getType());

@@ -305,6 +305,26 @@ def Tile_RescaleOp : Tile_Op<"rescale", [Pure, AllTypesMatch<["source", "result"
   let hasVerifier = 1;
 }
 
+def Tile_HideOp : Tile_Op<"hide", [Pure, AllTypesMatch<["source", "result"]>]> {
+  let summary = "-inf where a row's columns lie on one side of its limit (GPU)";
+  let description = [{
+    Element (i, j), of column `c = column + j`, is -inf where `c >= limits[i]` or, with `before`, where `c < limits[i]`,
+    and else `source[i, j]`. Rows that a warp holds next to each other are compared only if one of them has something to
+    hide: a block that a mask's edge crosses has rows on either side of it.
+
+    Constraints
+    - `tile.hide-C1`: the limits are the source without dimension 1.
+
+    Example: `%s = tile.hide %scores from %ends at %first : tensor<128x64xf32>, tensor<128xi32>`
+  }];
+  let arguments = (ins Tile_F32Tile:$source, Tile_I32Tile:$limits, I32:$column, UnitAttr:$before);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = [{
+    $source (`before` $before^):(`from`)? $limits `at` $column attr-dict `:` type($source) `,` type($limits)
+  }];
+  let hasVerifier = 1;
+}
+
 def Tile_ScaledDifferenceOp : Tile_Op<"scaled_difference", [Pure, AllTypesMatch<["source", "result"]>]> {
   let summary = "(source - reference) * factor, the exponent of a weight (GPU)";
   let description = [{
