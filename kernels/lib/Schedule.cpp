@@ -60,7 +60,7 @@ struct GpuRow {
   std::optional<bool> longRows; ///< none: whether masks alone hide keys of long rows or not
   std::optional<bool> documents; ///< none: whether those, and at most a causal mask, hide keys or not
   std::optional<bool> causal; ///< none: with a causal or GLM mask or without
-  int64_t minSeqlenK;
+  int64_t minRowKeys;
   int64_t maxShared; ///< the SM's limit, in bytes
   Schedule schedule;
   TableRow origin;
@@ -165,14 +165,14 @@ std::optional<bool> flag(const nlohmann::json &row, const char *name) {
 }
 
 GpuRow parseGpuRow(const nlohmann::json &entry) {
-  checkFields(entry, {"sm", "maxSharedKiB", "maxHeadDim", "minSeqlenK", "masked", "matrix", "copied", "plainScores",
+  checkFields(entry, {"sm", "maxSharedKiB", "maxHeadDim", "minRowKeys", "masked", "matrix", "copied", "plainScores",
                       "longRows", "documents", "causal", "schedule", "measured"});
   GpuRow row{};
   row.maxHeadDim = headDimBound(entry);
   row.schedule = scheduleOf(entry, /*gpu=*/true);
   row.origin = originOf(entry, "gpu.json");
   row.maxShared = entry.contains("maxSharedKiB") ? bound(entry, "maxSharedKiB") * 1024 : gpuMostShared();
-  row.minSeqlenK = entry.contains("minSeqlenK") ? bound(entry, "minSeqlenK") : 0;
+  row.minRowKeys = entry.contains("minRowKeys") ? bound(entry, "minRowKeys") : 0;
   if (entry.contains("sm")) {
     row.sm = static_cast<unsigned>(bound(entry, "sm"));
   }
@@ -339,7 +339,7 @@ Schedule kernels::chooseGpuSchedule(unsigned sm, const GpuCall &call, const Tabl
   const unsigned widest = std::max(call.headDim, call.headDimV);
   const int64_t limit = gpuSharedLimit(sm);
   for (const GpuRow &row : gpuTable()) {
-    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && call.seqlenK >= row.minSeqlenK &&
+    if (row.sm.value_or(sm) == sm && widest <= row.maxHeadDim && call.rowKeys >= row.minRowKeys &&
         matches(row.masked, call.masked) && matches(row.matrix, call.matrix) &&
         matches(row.copied, call.scoreBytes != 0) && matches(row.plainScores, call.plainScores) &&
         matches(row.longRows, call.longRows) && matches(row.documents, call.documents) &&

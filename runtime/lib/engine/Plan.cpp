@@ -177,6 +177,14 @@ const char *obstacle(const AttentionProblem &problem, const PlanOptions &options
   return nullptr;
 }
 
+/// How many keys a row may see.
+int64_t keysOfRow(const AttentionProblem &problem) {
+  if (problem.windowLeft < 0 || problem.kernelMask() != attn::MaskKind::Causal) {
+    return problem.seqlenK;
+  }
+  return std::min(problem.seqlenK, problem.windowLeft + 1 + problem.rightSide());
+}
+
 ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions &options, const KernelKey &key) {
   const bool gpu = problem.device == TW_DEVICE_CUDA;
   ScheduleChoice choice;
@@ -218,7 +226,7 @@ ScheduleChoice chooseSchedule(const AttentionProblem &problem, const PlanOptions
                                 .longRows = wholeSequences && !documents && (causal || key.keyPadding),
                                 .documents = wholeSequences && documents,
                                 .causal = causal,
-                                .seqlenK = problem.seqlenK};
+                                .rowKeys = keysOfRow(problem)};
     choice.schedule = kernels::chooseGpuSchedule(options.sm, call, &choice.row);
   } else {
     choice.schedule = kernels::chooseSchedule(options.level, static_cast<unsigned>(problem.headDim),

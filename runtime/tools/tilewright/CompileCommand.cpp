@@ -263,7 +263,7 @@ std::string keyFromFlags(const CompileOptions &options) {
   forwardOptions.alibiSlopes = table(options.alibi, DType::Float32, {1});
   forwardOptions.softcap = options.softcap ? 1.0 : 0.0;
   if (options.windowLeft) {
-    forwardOptions.window.left = 0;
+    forwardOptions.window.left = seqlenK / 2; // the table asks how many keys it shows
   }
   forwardOptions.documentIds = table(options.documents, DType::Int32, {1, seqlenK});
   forwardOptions.keyPaddingMask = table(options.keyPadding, DType::Bool, {1, seqlenK});
@@ -461,7 +461,8 @@ void addCompileCommand(CLI::App &app) {
   describe(command->add_flag("--alibi", options->alibi, "ALiBi slopes"));
   describe(command->add_flag("--softcap", options->softcap, "Softcap"));
   describe(command->add_flag("--window-left", options->windowLeft,
-                             "A window's left edge; a right one is --mask causal, further on"));
+                             "A window's left edge, any (the schedule table is asked for one that shows half the keys); "
+                             "a right one is --mask causal, further on"));
   describe(command->add_flag("--documents", options->documents, "Document ids, which row_bounds turns into intervals"));
   describe(command->add_flag("--key-padding", options->keyPadding, "A key padding mask, of which the same is true"));
   describe(command->add_flag("--varlen", options->varlen, "Sequences of different lengths, packed: cu_seqlens"));

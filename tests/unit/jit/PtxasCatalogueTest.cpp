@@ -98,7 +98,7 @@ KernelKey keyOf(const Group &group, bool even) {
                                                        .scoreBytes = scoreBytesOf(key),
                                                        .plainScores = !group.bias,
                                                        .longRows = masked && !group.bias,
-                                                       .seqlenK = kSeqlenK});
+                                                       .rowKeys = kSeqlenK});
   key.normalize();
   return key;
 }
@@ -186,7 +186,7 @@ KernelKey keyOf(const FeatureKernel &kernel) {
                .longRows = wholeSequences && key.keyPadding && !key.documents,
                .documents = wholeSequences && key.documents,
                .causal = key.mask != attn::MaskKind::None,
-               .seqlenK = kSeqlenK});
+               .rowKeys = kSeqlenK});
   key.normalize();
   return key;
 }

@@ -200,7 +200,7 @@ TEST_F(Cuda, SchedulesApplyToTheirOwnKindOfTarget) {
   EXPECT_EQ(kernels::toText(forwardSchedule(check(gpu), options)), "qk:64x32:w2");
   EXPECT_EQ(forwardSchedule(check(cpu), options), kernels::chooseSchedule(options.level, 8, 6, 5));
   options = gpuOptions("kq:32x16:4x2");
-  kernels::GpuCall asked{.headDim = 8, .headDimV = 6, .plainScores = true, .seqlenK = 7};
+  kernels::GpuCall asked{.headDim = 8, .headDimV = 6, .plainScores = true, .rowKeys = 7};
   EXPECT_EQ(forwardSchedule(check(gpu), options), kernels::chooseGpuSchedule(90, asked));
   EXPECT_EQ(kernels::toText(forwardSchedule(check(cpu), options)), "kq:32x16:4x2");
   gpu.args.causal = 1;
@@ -220,7 +220,7 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   options.schedule.reset();
   auto expectAsked = [&](const AttentionProblem &about, kernels::GpuCall call, const char *what) {
     call.headDim = call.headDimV = 64;
-    call.seqlenK = about.seqlenK;
+    call.rowKeys = call.rowKeys != 0 ? call.rowKeys : about.seqlenK;
     EXPECT_EQ(kernels::toText(forwardSchedule(about, options)), kernels::toText(kernels::chooseGpuSchedule(90, call)))
         << what;
   };
@@ -242,7 +242,14 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   expectAsked(with([](AttentionProblem &p) { p.alibi.given = true; }), {}, "ALiBi");
   expectAsked(causal, {.masked = true, .plainScores = true, .longRows = true, .causal = true}, "causal");
   expectAsked(documents, {.masked = true, .plainScores = true, .documents = true, .causal = true}, "causal documents");
-  expectAsked(window, {.masked = true, .plainScores = true, .causal = true}, "window");
+  expectAsked(window, {.masked = true, .plainScores = true, .causal = true, .rowKeys = 101}, "window");
+  const AttentionProblem twoSided = with([](AttentionProblem &p) {
+    p.windowLeft = 1000;
+    p.windowRight = 24;
+  });
+  expectAsked(twoSided, {.masked = true, .plainScores = true, .causal = true, .rowKeys = 1025}, "window, two sides");
+  expectAsked(with([](AttentionProblem &p) { p.windowLeft = 100; }), {.masked = true, .plainScores = true},
+              "a window without a right side");
   EXPECT_NE(kernels::toText(forwardSchedule(problem, options)),
             kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.alibi.given = true; }), options)));
   // Rows tell these apart; were they to agree, this would see nothing.
@@ -251,12 +258,7 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   EXPECT_EQ(kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.documents.given = true; }), options)),
             "qk:128x96:w4:s2:b2");
   EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), "qk:128x64:w4:s2");
-  EXPECT_EQ(kernels::toText(forwardSchedule(with([&](AttentionProblem &p) {
-                                              p = window;
-                                              p.seqlenQ = p.seqlenK = 16384;
-                                            }),
-                                            options)),
-            "qk:128x96:w4:s2:b2");
+  EXPECT_EQ(kernels::toText(forwardSchedule(twoSided, options)), "qk:128x96:w4:s2:b2");
 
   expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.plainScores = true, .longRows = true},
               "padding");

@@ -104,7 +104,7 @@ TEST(Schedule, GpuTableServesEveryHeadDim) {
     for (unsigned headDim = 1; headDim <= 256; ++headDim) {
       for (bool masked : {false, true}) {
         const Schedule schedule = chooseGpuSchedule(
-            sm, {.headDim = headDim, .headDimV = 257 - headDim, .masked = masked, .seqlenK = 4096});
+            sm, {.headDim = headDim, .headDimV = 257 - headDim, .masked = masked, .rowKeys = 4096});
         ASSERT_EQ(parseSchedule(toText(schedule)), schedule);
         ASSERT_GT(schedule.warps, 0);
       }
@@ -127,7 +127,7 @@ TEST(Schedule, GpuSchedulesFitEveryGpusSharedMemory) {
                                                                 .masked = masked,
                                                                 .matrix = matrix,
                                                                 .scoreBytes = bytes,
-                                                                .seqlenK = 4096});
+                                                                .rowKeys = 4096});
           ASSERT_LE(forwardSharedBytes(schedule, headDim, headDimV, bytes), limit)
               << "sm_" << sm << " " << headDim << " " << headDimV << " " << toText(schedule);
           // ptxas keeps a block's registers below the limit if a thread may have any at all; with fewer it spills.
@@ -165,16 +165,18 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
     for (unsigned headDim : {1u, 64u, 65u, 96u, 128u, 129u, 256u}) {
       for (unsigned headDimV : {1u, 64u, 128u, 256u}) {
         for (const auto &asked : std::initializer_list<GpuCall>{{},
-                                                                {.seqlenK = 1024},
-                                                                {.plainScores = true, .seqlenK = 1024},
+                                                                {.rowKeys = 1024},
+                                                                {.plainScores = true, .rowKeys = 1024},
                                                                 {.masked = true},
                                                                 {.masked = true, .longRows = true},
-                                                                {.masked = true, .longRows = true, .seqlenK = 1023},
-                                                                {.masked = true, .longRows = true, .seqlenK = 1024},
-                                                                {.longRows = true, .seqlenK = 5000},
+                                                                {.masked = true, .longRows = true, .rowKeys = 1023},
+                                                                {.masked = true, .longRows = true, .rowKeys = 1024},
+                                                                {.longRows = true, .rowKeys = 5000},
                                                                 {.masked = true, .documents = true, .causal = true},
-                                                                {.masked = true, .documents = true, .seqlenK = 4096},
-                                                                {.masked = true, .plainScores = true, .seqlenK = 16384},
+                                                                {.masked = true, .documents = true, .rowKeys = 4095},
+                                                                {.masked = true, .documents = true, .rowKeys = 4096},
+                                                                {.masked = true, .plainScores = true, .rowKeys = 1024},
+                                                                {.masked = true, .plainScores = true, .rowKeys = 16384},
                                                                 {.matrix = true},
                                                                 {.masked = true, .matrix = true},
                                                                 {.matrix = true, .scoreBytes = 4}}) {
@@ -190,7 +192,7 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
                 row.value("documents", call.documents) == call.documents &&
                 row.value("causal", call.causal) == call.causal &&
                 row.value("plainScores", call.plainScores) == call.plainScores &&
-                call.seqlenK >= row.value("minSeqlenK", int64_t{0}) &&
+                call.rowKeys >= row.value("minRowKeys", int64_t{0}) &&
                 forwardSharedBytes(schedule, headDim, headDimV, call.scoreBytes) <= kib * 1024) {
               const TableRow *chosen = nullptr;
               EXPECT_EQ(toText(chooseGpuSchedule(sm, call, &chosen)),
@@ -206,5 +208,5 @@ TEST(Schedule, GpuTableIsReadFromTheTop) {
       }
     }
   }
-  EXPECT_EQ(probes, 3 * 7 * 4 * 14);
+  EXPECT_EQ(probes, 3 * 7 * 4 * 16);
 }

@@ -270,7 +270,7 @@ TEST(Sm90a, AScheduleChoosesTheFamily) {
   AttentionProblem other = served();
   other.softcap = 1.0;
   EXPECT_EQ(forwardSchedule(other, hopper("qk:128x64:g2:s3")),
-            kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .masked = true, .seqlenK = 400}));
+            kernels::chooseGpuSchedule(90, {.headDim = 128, .headDimV = 128, .masked = true, .rowKeys = 400}));
 }
 
 TEST(Sm90a, RowLimitsStayPortable) {

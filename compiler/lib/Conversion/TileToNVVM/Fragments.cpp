@@ -278,7 +278,10 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
     auto hidden = [&] {
       SmallVector<Value> columns, visible, chosen;
       for (int64_t i = 0; i < groups * 4; ++i) {
-        Value inBlock = roles ? Value(arith::AddIOp::create(b, colOf(i / 4), i32(i % 2))) : i32(8 * (i / 4) + i % 2);
+        Value inBlock = i32(roles ? i % 2 : 8 * (i / 4) + i % 2);
+        if (roles) {
+          inBlock = arith::AddIOp::create(b, colOf(i / 4), inBlock);
+        }
         columns.push_back(arith::AddIOp::create(b, first, inBlock));
       }
       for (int64_t i = 0; i < groups * 4; ++i) {
@@ -293,7 +296,8 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
       llvm::copy(hidden(), own.begin());
       continue;
     }
-    Value some = arith::OrIOp::create(b, hides(outermost, rows[0]), hides(outermost, rows[1]));
+    Value upper = hides(outermost, rows[0]), lower = hides(outermost, rows[1]);
+    Value some = arith::OrIOp::create(b, upper, lower);
     some = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), some, NVVM::VoteSyncKind::any);
     auto asTheyAre = [&] { return SmallVector<Value>(own); };
     llvm::copy(choose(some, b.getF32Type(), own.size(), hidden, asTheyAre), own.begin());

@@ -100,7 +100,7 @@ struct GpuCall {
   bool longRows = false;
   bool documents = false; ///< scores are plain, and documents hide keys, with a causal or GLM mask or without
   bool causal = false;    ///< a causal or GLM mask hides keys
-  int64_t seqlenK = 0;    ///< the longest
+  int64_t rowKeys = 0;    ///< that a row may see: those of the longest sequence, or of a window
 };
 
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose

@@ -55,7 +55,9 @@
 // CHECK: scf.for %{{.*}} = %c0 to %[[BLOCKS]] step %c1
 // CHECK: tile.load {{.*}} bounds [true, false]
 // CHECK: tile.dot
-// CHECK: arith.cmpi slt
+// QK: arith.cmpi slt
+// KQ: arith.cmpi slt
+// GPU: tile.hide
 // CHECK: tile.exp2
 // CHECK: %[[PROBABILITIES:.*]] = arith.mulf
 // CHECK: %[[NEGATIVE:.*]] = arith.subf %{{.*}}, %[[PROBABILITIES]]

@@ -1,6 +1,6 @@
 // A window's left edge: blocks of keys are counted from the first key that the program's rows see, where the views begin,
-// and partial blocks stand on both sides of the full ones. A CPU has a loop for each kind, a GPU one loop that asks, around the mask or, with two bodies, around the
-// step.
+// and partial blocks stand on both sides of the full ones. A CPU has a loop for each kind, a GPU one loop that asks, around
+// the mask or, with two bodies, around the step.
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,CPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,GPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1, stages 2 bodies 2>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,TWO
@@ -32,11 +32,11 @@
 // GPU: %[[ENDS:.*]] = arith.cmpi sge, %{{.*}} : index
 // GPU: tile.dot
 // GPU: scf.if %[[ENDS]]
-// GPU-NOT: arith.cmpi sge, {{.*}} : tensor<16x32xi32>
-// GPU: arith.cmpi slt, {{.*}} : tensor<16x32xi32>
+// GPU-NOT: tile.hide {{.*}} before
+// GPU: tile.hide %{{.*}} from %{{.*}} at %{{.*}} : tensor<16x32xf32>, tensor<16xi32>
 // GPU: scf.if %[[STARTS]]
-// GPU-NOT: arith.cmpi slt, {{.*}} : tensor<16x32xi32>
-// GPU: arith.cmpi sge, {{.*}} : tensor<16x32xi32>
+// GPU-NOT: tile.hide {{.*}} from
+// GPU: tile.hide %{{.*}} before %{{.*}} at %{{.*}} : tensor<16x32xf32>, tensor<16xi32>
 // GPU: tile.reduce
 // GPU-NOT: scf.for
 
@@ -48,13 +48,13 @@
 // TWO: scf.if %[[PARTIAL]] -> (tensor<16xf32>, tensor<16x8xf32>, tensor<16x
 // TWO: tile.dot
 // TWO: scf.if
-// TWO: arith.cmpi slt, %{{.*}} : tensor<16x32xi32>
+// TWO: tile.hide %{{.*}} from %
 // TWO: scf.if
-// TWO: arith.cmpi sge, %{{.*}} : tensor<16x32xi32>
+// TWO: tile.hide %{{.*}} before %
 // TWO: tile.dot
 // TWO: } else {
 // TWO: tile.dot
-// TWO-NOT: arith.cmpi {{.*}} : tensor<16x32xi32>
+// TWO-NOT: tile.hide
 // TWO: tile.dot
 // TWO-NOT: scf.for
 // CHECK: return

@@ -38,6 +38,62 @@ func.func @rescale(%p: !tile.ptr<f32>, %x: f32)
 
 // -----
 
+// Of two slabs, 16 rows a warp each, every one is asked whether one of its rows ends ahead of the tile's last column, of all
+// lanes alike; where none does its scores stay what they are. A thread's columns are 2 (lane % 4), one more, and 8 more.
+// CHECK-LABEL: llvm.func @hide(
+// CHECK: %[[COLUMN:.*]] = arith.trunci %arg2
+// CHECK: %[[FIRST:.*]] = arith.addi %[[COLUMN]], %{{.*}} : i32
+// CHECK: %[[LAST:.*]] = arith.addi %[[COLUMN]], %{{.*}} : i32
+// CHECK: %[[A:.*]] = arith.cmpi sge, %[[LAST]], %[[ROW0:.*]] : i32
+// CHECK: %[[B:.*]] = arith.cmpi sge, %[[LAST]], %[[ROW1:.*]] : i32
+// CHECK: %[[SOME:.*]] = arith.ori %[[A]], %[[B]] : i1
+// CHECK: %[[VOTE:.*]] = nvvm.vote.sync any %{{.*}}, %[[SOME]]
+// CHECK: scf.if %[[VOTE]] -> (f32, f32, f32, f32, f32, f32, f32, f32) {
+// CHECK-COUNT-8: arith.addi %[[FIRST]]
+// CHECK: arith.cmpi slt, %{{.*}}, %[[ROW0]] : i32
+// CHECK: arith.cmpi slt, %{{.*}}, %[[ROW0]] : i32
+// CHECK: arith.cmpi slt, %{{.*}}, %[[ROW1]] : i32
+// CHECK-COUNT-8: arith.select
+// CHECK: } else {
+// CHECK-NOT: arith
+// CHECK: }
+// CHECK: nvvm.vote.sync any
+// CHECK: scf.if
+// CHECK-NOT: nvvm.vote.sync
+// CHECK: llvm.return
+func.func @hide(%x: f32, %l: i64, %c: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<32 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %t = tile.splat %x : tensor<32x16xf32>
+  %limit = arith.trunci %l : i64 to i32
+  %column = arith.trunci %c : i64 to i32
+  %rows = tile.index %limit axis 0 : tensor<32xi32>
+  %h = tile.hide %t from %rows at %column : tensor<32x16xf32>, tensor<32xi32>
+  return
+}
+
+// -----
+
+// On the other side the first column is asked about, and a row's columns from its limit on stay. Of the family sm_90a, whose
+// warps have 16 rows, all are compared.
+// CHECK-LABEL: llvm.func @hide_before(
+// CHECK: arith.cmpi slt, %[[COLUMN:.*]], %[[ROW0:.*]] : i32
+// CHECK: arith.cmpi slt, %[[COLUMN]], %{{.*}} : i32
+// CHECK: nvvm.vote.sync any
+// CHECK: scf.if
+// CHECK: arith.cmpi sge, %{{.*}}, %[[ROW0]] : i32
+// CHECK: llvm.return
+func.func @hide_before(%x: f32, %l: i64, %c: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %t = tile.splat %x : tensor<16x16xf32>
+  %limit = arith.trunci %l : i64 to i32
+  %column = arith.trunci %c : i64 to i32
+  %rows = tile.index %limit axis 0 : tensor<16xi32>
+  %h = tile.hide %t before %rows at %column : tensor<16x16xf32>, tensor<16xi32>
+  return
+}
+
+// -----
+
 // A slot of a ring lies a whole buffer, 16 rows of 64 bytes, behind the one before.
 // CHECK-LABEL: llvm.func @slot(
 // CHECK: %[[BYTES:.*]] = arith.constant 1024 : i32

@@ -422,6 +422,14 @@ func.func @fold_columns(%x: tensor<16x12xf32>, %l: tensor<16x8xf32>) {
 
 // -----
 
+func.func @hide_limits(%x: tensor<16x8xf32>, %l: tensor<8xi32>, %c: i32) {
+  // expected-error @+1 {{tile.hide-C1: expected a limit for each row, got 'tensor<16x8xf32>' and 'tensor<8xi32>'}}
+  %s = tile.hide %x from %l at %c : tensor<16x8xf32>, tensor<8xi32>
+  return
+}
+
+// -----
+
 func.func @rescale_factors(%x: tensor<16x8xf32>, %f: tensor<8xf32>) {
   // expected-error @+1 {{tile.rescale-C1: expected a factor for each row, got 'tensor<16x8xf32>' and 'tensor<8xf32>'}}
   %s = tile.rescale %x by %f : tensor<16x8xf32>, tensor<8xf32>

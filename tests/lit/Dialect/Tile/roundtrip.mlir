@@ -164,7 +164,7 @@ func.func @fused_results(%s: tensor<4x8xf32>, %w: !tile.view<1 x f32>, %i: index
 
 // CHECK-LABEL: func.func @staging(
 func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8xbf16>, %x: tensor<16x16xf32>,
-                   %l: tensor<16x8xf32>, %f: tensor<16xf32>, %factor: f32) {
+                   %l: tensor<16x8xf32>, %f: tensor<16xf32>, %factor: f32, %limits: tensor<16xi32>, %column: i32) {
   // CHECK: %[[RING:.*]] = tile.alloc_shared : <16 x 32 x bf16, stages 2>
   %ring = tile.alloc_shared : !tile.shared<16 x 32 x bf16, stages 2>
   // CHECK: %[[B:.*]] = tile.slot %[[RING]][%{{.*}}] : <16 x 32 x bf16, stages 2> -> <16 x 32 x bf16>
@@ -183,6 +183,10 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   %s = tile.fold %x into %l : tensor<16x16xf32> into tensor<16x8xf32>
   // CHECK: tile.scaled_difference %{{.*}}, %{{.*}}, %{{.*}} : tensor<16x8xf32>, tensor<16xf32>
   %e = tile.scaled_difference %s, %f, %factor : tensor<16x8xf32>, tensor<16xf32>
+  // CHECK: tile.hide %{{.*}} from %[[LIMITS:.*]] at %[[COLUMN:.*]] : tensor<16x8xf32>, tensor<16xi32>
+  %h = tile.hide %s from %limits at %column : tensor<16x8xf32>, tensor<16xi32>
+  // CHECK: tile.hide %{{.*}} before %[[LIMITS]] at %[[COLUMN]] : tensor<16x8xf32>, tensor<16xi32>
+  %g = tile.hide %h before %limits at %column : tensor<16x8xf32>, tensor<16xi32>
   // CHECK: tile.rescale %{{.*}} by %{{.*}} : tensor<16x8xf32>, tensor<16xf32>
   %r = tile.rescale %s by %f : tensor<16x8xf32>, tensor<16xf32>
   return
