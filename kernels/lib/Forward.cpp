@@ -80,10 +80,8 @@ private:
   Value loadValueBlock(Value firstKey, const Masking &masking);
   PaddingOfBlock lookAtPadding(Value block, bool passes);
   Value firstKeyOf(Value block);
-  Value fromView(Value firstKey);
   Value scores(Value queries, const KeyBlock &block, const Masking &masking);
   Value hide(const ScoreTile &tile, const Masking &masking);
-  Value select(Value visible, Value scores);
   using MakeValues = llvm::function_ref<SmallVector<Value>()>;
   SmallVector<Value> branch(Value condition, TypeRange types, MakeValues then, MakeValues otherwise);
   Value valueIf(Value condition, Value otherwise, llvm::function_ref<Value()> then);
@@ -126,9 +124,7 @@ private:
   Dropout dropout;
   Sequence sequence;
   Value zero, head, kvHead, keys, values;
-  Value realKeys; ///< view of the padding mask that begins where keys and values do; null without one
   std::optional<HoleBlocks<IrInt>> holes; ///< blocks that may have padding between real keys; none without such a mask
-  Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
   VisitedKeys visited; ///< by this program
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
@@ -208,25 +204,25 @@ Value Forward::loadQueries() {
 /// A block of keys or values. In masked blocks rows past the view's end read as 0, so that what lies there
 /// (another sequence, NaN, nothing) never enters a product.
 Value Forward::loadKeyBlock(Value view, Value firstKey, int64_t width, bool masked) {
-  return operand(b.load(view, {fromView(firstKey), zero}, {masked, false}, {blockN, width}));
+  return operand(b.load(view, {context.fromView(firstKey), zero}, {masked, false}, {blockN, width}));
 }
 
 /// Values at padded keys read as 0 too.
 Value Forward::loadValueBlock(Value firstKey, const Masking &masking) {
-  return operand(b.load(values, {fromView(firstKey), zero}, {masking.possible, false}, {blockN, p.headDimV},
-                        masking.padding.padded ? realKeys : Value(), masking.padding.padded));
+  return operand(b.load(values, {context.fromView(firstKey), zero}, {masking.possible, false}, {blockN, p.headDimV},
+                        masking.padding.padded ? context.realKeys : Value(), masking.padding.padded));
 }
 
 /// Looks only where there may be padding between real keys, and for real keys only if a block without any is passed.
 PaddingOfBlock Forward::lookAtPadding(Value block, bool passes) {
   Type i1 = b.getI1Type();
   auto look = [&] {
-    Value first = fromView(firstKeyOf(block));
-    Value all = tile::AllSetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN));
+    Value first = context.fromView(firstKeyOf(block));
+    Value all = tile::AllSetOp::create(b, i1, context.realKeys, first, b.getI64IntegerAttr(blockN));
     Value yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
     SmallVector<Value> found{arith::XOrIOp::create(b, all, yes)};
     if (passes) {
-      found.push_back(tile::AnySetOp::create(b, i1, realKeys, first, b.getI64IntegerAttr(blockN)));
+      found.push_back(tile::AnySetOp::create(b, i1, context.realKeys, first, b.getI64IntegerAttr(blockN)));
     }
     return found;
   };
@@ -249,39 +245,29 @@ Value Forward::firstKeyOf(Value block) {
   return visited.firstKey ? b.add(visited.firstKey, key) : key;
 }
 
-/// Below 0 in a block that the view begins in: outside, like its end.
-Value Forward::fromView(Value firstKey) { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
-
 /// The scores with what is hidden at -inf: all of it, or, behind branches, only on the sides where the block has any.
 Value Forward::hide(const ScoreTile &tile, const Masking &masking) {
-  // Slabs that are asked one by one take registers from the loads ahead of products, which a step that has padding's
-  // bytes as well, and all in one body, has none to spare of (3 percent of the time at head dim 128).
-  const bool bySlabs = context.shape.storageOperands && (!realKeys || context.shape.twoBodies);
+  // Slabs that are asked one by one take registers from the loads ahead of products, of which a step that has padding's
+  // bytes as well, in one body with full blocks, has none to spare (3 percent of the time at head dim 128).
+  const bool bySlabs = context.shape.storageOperands && (!context.realKeys || context.shape.twoBodies);
   auto column = [&] { return b.toI32(tile.firstKey); };
   auto sides = [&](Value scores) {
     for (const auto &stage : stages.stages) {
-      if (bySlabs && stage.get() == stages.interval) {
-        scores = b.hide(scores, stages.interval->ends(), column(), /*before=*/false);
-      } else if (Value visible = stage->visible(context, tile)) {
-        scores = select(visible, scores);
-      }
+      scores = bySlabs && stage.get() == stages.interval
+                   ? b.hide(scores, stages.interval->ends(), column(), /*before=*/false)
+                   : stage->hide(context, tile, scores);
     }
     return scores;
   };
   auto fromStart = [&](Value scores) {
     return bySlabs ? b.hide(scores, stages.interval->starts(), column(), /*before=*/true)
-                  : select(stages.interval->visibleFromStart(context, tile), scores);
+                   : b.hideUnless(stages.interval->visibleFromStart(context, tile), scores);
   };
   if (masking.starts) {
     Value scores = valueIf(masking.ends, tile.scores, [&] { return sides(tile.scores); });
     return valueIf(masking.starts, scores, [&] { return fromStart(scores); });
   }
   return context.hasStart() ? fromStart(sides(tile.scores)) : sides(tile.scores);
-}
-
-/// The scores where they are visible, else -inf.
-Value Forward::select(Value visible, Value scores) {
-  return b.select(visible, scores, b.fill(context.scoreShape(), -kInf));
 }
 
 /// A branch of all threads.
@@ -318,7 +304,7 @@ Value Forward::scores(Value queries, const KeyBlock &block, const Masking &maski
   }
   for (const auto &stage : stages.stages) {
     if (Value visible = stage->visibleAnywhere(context, tile)) {
-      tile.scores = select(visible, tile.scores);
+      tile.scores = b.hideUnless(visible, tile.scores);
     }
   }
   if (!masking.possible) {
@@ -564,9 +550,9 @@ void Forward::makeViews() {
   const bool start = context.hasStart(), ownKeys = start && context.keyStep == 1;
   IrInt visibleEnd = ownKeys ? IrInt{&b, visited.endKey} : stages.interval->endOf(context, context.finalRow);
   if (start) {
-    visibleBegin = ownKeys ? visited.firstKey : stages.interval->startOf(context, zero).value;
-    visibleEnd = maxOf(visibleEnd - IrInt{&b, visibleBegin}, {&b, zero});
-    where.emplace_back(1, visibleBegin);
+    context.visibleBegin = ownKeys ? visited.firstKey : stages.interval->startOf(context, zero).value;
+    visibleEnd = maxOf(visibleEnd - IrInt{&b, context.visibleBegin}, {&b, zero});
+    where.emplace_back(1, context.visibleBegin);
   }
   if (sequence.beginK) {
     where.emplace_back(1, sequence.beginK);
@@ -574,7 +560,7 @@ void Forward::makeViews() {
   keys = b.view(p.k, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDim)}, where);
   values = b.view(p.v, {1, 3}, {visibleEnd.value, b.indexConstant(p.headDimV)}, where);
   if (p.keyPadding) {
-    realKeys = b.view(p.keyPadding, {1}, {visibleEnd.value}, {{0, context.batch}, {1, visibleBegin}});
+    context.realKeys = b.view(p.keyPadding, {1}, {visibleEnd.value}, {{0, context.batch}, {1, context.visibleBegin}});
     auto bound = [&](int64_t which) -> IrInt {
       Value view = b.view(p.rowBounds, {2}, {context.seqlenQ}, {{0, context.batch}, {1, b.indexConstant(which)}});
       return {&b, b.toIndex(b.loadScalar(view, {context.firstRow}))};

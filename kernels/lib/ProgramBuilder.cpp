@@ -2,6 +2,7 @@
 #include "tilewright/kernels/ProgramBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/TypeUtilities.h"
+#include <limits>
 
 using namespace mlir;
 using namespace tilewright;
@@ -74,6 +75,10 @@ Value ProgramBuilder::lessI(Value a, Value b) {
 Value ProgramBuilder::andI(Value a, Value b) { return createOrFold<arith::AndIOp>(a, b); }
 Value ProgramBuilder::select(Value condition, Value a, Value b) {
   return arith::SelectOp::create(*this, condition, a, b);
+}
+
+Value ProgramBuilder::hideUnless(Value visible, Value scores) {
+  return select(visible, scores, fill(cast<RankedTensorType>(scores.getType()).getShape(), -std::numeric_limits<float>::infinity()));
 }
 
 Value ProgramBuilder::widen(Value tile) {

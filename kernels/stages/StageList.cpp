@@ -10,6 +10,11 @@ using namespace tilewright::kernels;
 
 ScoreStage::~ScoreStage() = default;
 
+Value ScoreStage::hide(ProgramContext &context, const ScoreTile &tile, Value scores) {
+  Value shown = visible(context, tile);
+  return shown ? context.b.hideUnless(shown, scores) : scores;
+}
+
 void IntervalMask::begin(ProgramContext &context) {
   ProgramBuilder &b = context.b;
   ends_ = limits(context);

@@ -3,6 +3,7 @@
 // Tiles in registers: elementwise work is scalar code on the elements a thread holds; rows are reduced over the four
 // lanes that share them.
 #include "Lowering.h"
+#include <cmath>
 
 using namespace mlir;
 using namespace tilewright;

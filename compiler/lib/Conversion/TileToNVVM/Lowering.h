@@ -131,6 +131,7 @@ private:
   /// Whether all or any of so many elements of a view from `position` on are not 0, by a vote of a warp's lanes.
   mlir::Value voteOnElements(mlir::Operation *op, mlir::Value viewed, mlir::Value position, uint64_t elements,
                              mlir::NVVM::VoteSyncKind kind);
+  void lowerHideUnset(tile::HideUnsetOp op);
   void lookAtElements(mlir::Value viewed, mlir::Value position, int64_t count);
   /// What a lane saw of a view's elements, for two votes on them.
   struct LookedAt {

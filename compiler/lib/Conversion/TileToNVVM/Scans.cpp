@@ -4,6 +4,7 @@
 #include "../PhiloxEmitter.h"
 #include "Lowering.h"
 #include <array>
+#include <cmath>
 #include <limits>
 
 using namespace mlir;
@@ -166,4 +167,30 @@ Value FunctionLowering::voteOnElements(Operation *op, Value viewed, Value positi
     sum = sum ? Value(arith::AndIOp::create(b, sum, fits)) : fits;
   }
   return NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), sum, kind);
+}
+
+/// What each lane saw of its elements becomes 32 bits that all lanes have; of these each tests those of its columns.
+void FunctionLowering::lowerHideUnset(tile::HideUnsetOp op) {
+  SmallVector<Value> elements(fragmentOf(op.getSource()));
+  const int64_t cols = cast<RankedTensorType>(op.getSource().getType()).getDimSize(1), groups = groupsOf(cols);
+  lookAtElements(op.getView(), op.getIndex(), cols);
+  SmallVector<Value> words; // of 32 columns each, the lowest bit that of the thread's first one
+  for (Value set : looked.set) {
+    Value word = NVVM::VoteSyncOp::create(b, b.getI32Type(), i32(-1), set, NVVM::VoteSyncKind::ballot);
+    words.push_back(arith::ShRUIOp::create(b, word, laneCol));
+  }
+  Value none = i32(0), lowest = arith::ConstantOp::create(b, b.getF32FloatAttr(-INFINITY));
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t e = 0; e < 2; ++e) {
+      const int64_t column = 8 * group + e;
+      Value bit = arith::AndIOp::create(b, words[column / 32], i32(int64_t{1} << column % 32));
+      Value visible = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, none);
+      for (size_t i = group * 4 + e; i < elements.size(); i += groups * 4) {
+        for (size_t half : {i, i + 2}) {
+          elements[half] = arith::SelectOp::create(b, visible, elements[half], lowest);
+        }
+      }
+    }
+  }
+  fragments[op.getResult()] = Fragment{std::move(elements), false};
 }

@@ -214,6 +214,10 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     lowerHide(hide);
     return success();
   }
+  if (auto hide = dyn_cast<tile::HideUnsetOp>(op)) {
+    lowerHideUnset(hide);
+    return success();
+  }
   if (auto difference = dyn_cast<tile::ScaledDifferenceOp>(op)) {
     return lowerScaledDifference(difference);
   }

@@ -84,6 +84,12 @@ public:
   mlir::Value hide(mlir::Value scores, mlir::Value limits, mlir::Value column, bool before) {
     return tile::HideOp::create(*this, scores.getType(), scores, limits, column, before);
   }
+  /// -inf in columns whose element of a view, from `index` on, is 0; for matrix instructions.
+  mlir::Value hideUnset(mlir::Value scores, mlir::Value view, mlir::Value index) {
+    return tile::HideUnsetOp::create(*this, scores.getType(), scores, view, index);
+  }
+  /// -inf where `visible` is not.
+  mlir::Value hideUnless(mlir::Value visible, mlir::Value scores);
   mlir::Value dot(mlir::Value a, mlir::Value b, mlir::Value acc, bool transA, bool transB);
   mlir::Value transpose(mlir::Value source);
   mlir::Value exp2(mlir::Value source) { return tile::Exp2Op::create(*this, source.getType(), source); }

@@ -37,6 +37,8 @@ struct ProgramContext {
   TensorArg rowBounds;       ///< (batch, 2 or 4, seqlen_q) i32: what each row's interval is cut to, and where
                              ///< padding has holes; may be absent
   bool evenM = false;
+  mlir::Value visibleBegin; ///< index: the first key of the views of keys and values; null if it is 0
+  mlir::Value realKeys;     ///< view of the padding mask that begins where keys and values do; null without one
   /// Where rows begin to see keys after the first, blocks of keys are counted from the first key that any row of the
   /// program sees, or from the last multiple of this number before it.
   int64_t keyStep = 1;
@@ -57,6 +59,8 @@ struct ProgramContext {
     return tile::IndexOp::create(b, b.tileType({shape.blockM}, b.getI32Type()), b.toI32(firstRow), 0);
   }
   IrInt integer(mlir::Value value) const { return {&b, value}; }
+  /// Below 0 in a block that the views of keys and values begin in: outside, like their end.
+  mlir::Value fromView(mlir::Value firstKey) const { return visibleBegin ? b.sub(firstKey, visibleBegin) : firstKey; }
   /// An index scalar as a rank-1 i32 tile over this program's query rows.
   IrInt perQuery(mlir::Value scalar) const { return {&b, b.splat(b.toI32(scalar), {shape.blockM})}; }
 };
@@ -81,6 +85,8 @@ public:
   virtual mlir::Value visibleAnywhere(ProgramContext &context, const ScoreTile &tile) { return {}; }
   /// Which elements are visible (i1 tile), in partial blocks only; null if the stage hides nothing.
   virtual mlir::Value visible(ProgramContext &context, const ScoreTile &tile) { return {}; }
+  /// The scores where they are visible, else -inf, in partial blocks. Default: what `visible` says.
+  virtual mlir::Value hide(ProgramContext &context, const ScoreTile &tile, mlir::Value scores);
 };
 
 /// The keys that a program visits: block b holds those from firstKey + b * block_n on.

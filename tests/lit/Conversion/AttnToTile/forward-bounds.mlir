@@ -110,14 +110,15 @@
 // TWO: scf.if %[[PARTIAL]]
 // TWO: scf.if %[[SOME]]
 // TWO: tile.dot %{{.*}}, %[[K]]
-// TWO: tile.load {{.*}} -> tensor<16x32xi8>
-// TWO: arith.select {{.*}} : tensor<16x32xi1>
+// TWO: tile.hide_unset %{{.*}} by %[[REAL]][
+// TWO: tile.hide %{{.*}} from
+// TWO: tile.hide %{{.*}} before
 // TWO: tile.dot %{{.*}}, %[[V]]
 // TWO: } else {
 // TWO-NOT: tile.
 // TWO: } else {
 // TWO: tile.dot %{{.*}}, %[[K]]
-// TWO-NOT: : tensor<16x32xi1>
+// TWO-NOT: tile.hide
 // TWO: tile.dot %{{.*}}, %[[V]]
 // TWO: tile.all_set %[[REAL]][%[[NEXT:.*]]] count 32
 // TWO: tile.any_set %[[REAL]][%[[NEXT]]] count 32

@@ -139,6 +139,42 @@ func.func @all_set(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %f: i64)
 
 // -----
 
+// Of 40 elements a lane reads two; 32 bits, which all lanes have, say which are set. Moved by the thread's first column, 2
+// (lane % 4), its bits are 0 and 1, 8 and 9, and so on, in both of its rows, and in the other word.
+// CHECK-LABEL: llvm.func @hide_unset(
+// CHECK: %[[FIRSTSET:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[SECONDSET:.*]] = arith.cmpi ne, %{{.*}} : i8
+// CHECK: %[[FIRSTWORD:.*]] = nvvm.vote.sync ballot %{{.*}}, %[[FIRSTSET]]
+// CHECK: %[[FIRST:.*]] = arith.shrui %[[FIRSTWORD]], %[[LANECOL:.*]] : i32
+// CHECK: %[[SECONDWORD:.*]] = nvvm.vote.sync ballot %{{.*}}, %[[SECONDSET]]
+// CHECK: %[[SECOND:.*]] = arith.shrui %[[SECONDWORD]], %[[LANECOL]] : i32
+// CHECK: %[[BIT0:.*]] = arith.constant 1 : i32
+// CHECK: %[[AND0:.*]] = arith.andi %[[FIRST]], %[[BIT0]] : i32
+// CHECK: %[[SHOWN0:.*]] = arith.cmpi ne, %[[AND0]], %{{.*}} : i32
+// CHECK-COUNT-2: arith.select %[[SHOWN0]]
+// CHECK: arith.constant 2 : i32
+// CHECK: arith.constant 256 : i32
+// CHECK: arith.constant 512 : i32
+// CHECK: arith.constant 65536 : i32
+// CHECK: arith.constant 16777216 : i32
+// CHECK: arith.andi %[[SECOND]], %{{.*}} : i32
+// CHECK: arith.andi %[[SECOND]], %{{.*}} : i32
+// CHECK-NOT: arith.andi
+// CHECK: llvm.return
+func.func @hide_unset(%m: !tile.ptr<i8>, %n: i64, %f: i64, %x: f32)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<16 x 48, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %zero = arith.constant 0 : index
+  %one = arith.constant 1 : index
+  %size = arith.index_cast %n : i64 to index
+  %first = arith.index_cast %f : i64 to index
+  %c = tile.view %m[%zero] sizes(%size) strides(%one) : !tile.ptr<i8> -> !tile.view<1 x i8, unit>
+  %t = tile.splat %x : tensor<16x40xf32>
+  %s = tile.hide_unset %t by %c[%first] : tensor<16x40xf32>, !tile.view<1 x i8, unit>
+  return
+}
+
+// -----
+
 // Only where `when` says so: a thread a row, its byte if the row lies inside the mask's view, then zeros over the whole
 // row. All threads wait inside the branch, which all of them take.
 // CHECK-LABEL: llvm.func @clear_rows(

@@ -430,6 +430,14 @@ func.func @hide_limits(%x: tensor<16x8xf32>, %l: tensor<8xi32>, %c: i32) {
 
 // -----
 
+func.func @hide_unset_view(%x: tensor<16x8xf32>, %v: !tile.view<2 x i8>, %i: index) {
+  // expected-error @+1 {{tile.hide_unset-C1: expected a rank-1 view of i8, got '!tile.view<2 x i8>'}}
+  %s = tile.hide_unset %x by %v[%i] : tensor<16x8xf32>, !tile.view<2 x i8>
+  return
+}
+
+// -----
+
 func.func @rescale_factors(%x: tensor<16x8xf32>, %f: tensor<8xf32>) {
   // expected-error @+1 {{tile.rescale-C1: expected a factor for each row, got 'tensor<16x8xf32>' and 'tensor<8xf32>'}}
   %s = tile.rescale %x by %f : tensor<16x8xf32>, tensor<8xf32>

@@ -199,6 +199,9 @@ func.func @chosen_rows(%v: !tile.view<2 x bf16, unit>, %w: !tile.view<1 x i8, un
     -> (index, index, index, index) {
   // CHECK: %[[FIRST:.*]], %[[END:.*]], %[[HOLESBEGIN:.*]], %[[HOLESEND:.*]] = tile.hull %[[W]] : <1 x i8, unit>
   %first, %end, %holes:2 = tile.hull %w : !tile.view<1 x i8, unit>
+  // CHECK: tile.hide_unset %{{.*}} by %[[W]][%[[ROW]]] : tensor<64x64xf32>, <1 x i8, unit>
+  %scores = arith.constant dense<1.0> : tensor<64x64xf32>
+  %shown = tile.hide_unset %scores by %w[%row] : tensor<64x64xf32>, !tile.view<1 x i8, unit>
   // CHECK: tile.all_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>
   %all = tile.all_set %w[%row] count 64 : !tile.view<1 x i8, unit>
   // CHECK: tile.any_set %[[W]][%[[ROW]]] count 64 : <1 x i8, unit>

@@ -81,6 +81,14 @@ LogicalResult HullOp::verify() {
   return success();
 }
 
+LogicalResult HideUnsetOp::verify() {
+  ViewType view = getView().getType();
+  if (!choosesRows(view)) {
+    return emitOpError("tile.hide_unset-C1: expected a rank-1 view of i8, got ") << view;
+  }
+  return success();
+}
+
 template <typename Op> static LogicalResult verifySetElements(Op op, StringRef constraint) {
   if (!choosesRows(op.getView().getType()) || static_cast<int64_t>(op.getCount()) < 1) {
     return op.emitOpError(constraint) << ": expected a rank-1 view of i8 and a count of at least 1, got "

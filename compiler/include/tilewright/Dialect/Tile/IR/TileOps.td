@@ -325,6 +325,23 @@ def Tile_HideOp : Tile_Op<"hide", [Pure, AllTypesMatch<["source", "result"]>]> {
   let hasVerifier = 1;
 }
 
+def Tile_HideUnsetOp : Tile_Op<"hide_unset", [MemoryEffects<[MemRead]>, AllTypesMatch<["source", "result"]>]> {
+  let summary = "-inf in columns whose element of a view is 0 (GPU)";
+  let description = [{
+    Element (i, j) is `source[i, j]` where element `index + j` of the view is other than 0, and -inf where it is 0, or the
+    view does not have it. Each lane of a warp reads one of 32 elements, and a vote tells it the others.
+
+    Constraints
+    - `tile.hide_unset-C1`: the view has rank 1 and elements of i8.
+
+    Example: `%s = tile.hide_unset %scores by %real[%first] : tensor<128x64xf32>, !tile.view<1 x i8, unit>`
+  }];
+  let arguments = (ins Tile_F32Tile:$source, Arg<Tile_ViewType, "", [MemRead]>:$view, Index:$index);
+  let results = (outs Tile_F32Tile:$result);
+  let assemblyFormat = "$source `by` $view `[` $index `]` attr-dict `:` type($source) `,` type($view)";
+  let hasVerifier = 1;
+}
+
 def Tile_ScaledDifferenceOp : Tile_Op<"scaled_difference", [Pure, AllTypesMatch<["source", "result"]>]> {
   let summary = "(source - reference) * factor, the exponent of a weight (GPU)";
   let description = [{
