@@ -78,7 +78,8 @@ Value ProgramBuilder::select(Value condition, Value a, Value b) {
 }
 
 Value ProgramBuilder::hideUnless(Value visible, Value scores) {
-  return select(visible, scores, fill(cast<RankedTensorType>(scores.getType()).getShape(), -std::numeric_limits<float>::infinity()));
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(scores.getType()).getShape();
+  return select(visible, scores, fill(shape, -std::numeric_limits<float>::infinity()));
 }
 
 Value ProgramBuilder::widen(Value tile) {

@@ -461,8 +461,8 @@ void addCompileCommand(CLI::App &app) {
   describe(command->add_flag("--alibi", options->alibi, "ALiBi slopes"));
   describe(command->add_flag("--softcap", options->softcap, "Softcap"));
   describe(command->add_flag("--window-left", options->windowLeft,
-                             "A window's left edge, any (the schedule table is asked for one that shows half the keys); "
-                             "a right one is --mask causal, further on"));
+                             "A window's left edge, any (the schedule table is asked about one that shows half the "
+                             "keys); a right one is --mask causal, further on"));
   describe(command->add_flag("--documents", options->documents, "Document ids, which row_bounds turns into intervals"));
   describe(command->add_flag("--key-padding", options->keyPadding, "A key padding mask, of which the same is true"));
   describe(command->add_flag("--varlen", options->varlen, "Sequences of different lengths, packed: cu_seqlens"));

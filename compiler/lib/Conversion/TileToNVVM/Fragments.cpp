@@ -253,26 +253,18 @@ LogicalResult FunctionLowering::lowerRescale(tile::RescaleOp op) {
   return success();
 }
 
-/// A branch for each slab, 16 of a warp's rows: of a block on a mask's edge some slabs have nothing to hide, and all warps
-/// the same number of these. All lanes take it alike.
+/// A branch for each slab, 16 of a warp's rows: of a block on a mask's edge some slabs have nothing to hide, and all
+/// warps the same number of these. All lanes take it alike.
 void FunctionLowering::lowerHide(tile::HideOp op) {
   SmallVector<Value> elements(fragmentOf(op.getSource())), limits(fragmentOf(op.getLimits()));
   RankedTensorType type = tileTypeOf(op.getSource());
   const int64_t slabs = slabsOf(type.getDimSize(0)), cols = type.getDimSize(1), groups = groupsOf(cols);
-  const bool before = op.getBefore();
+  const auto hides = op.getBefore() ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge;
+  const auto shows = op.getBefore() ? arith::CmpIPredicate::sge : arith::CmpIPredicate::slt;
   Value column = scalars.lookup(op.getColumn()), lowest = arith::ConstantOp::create(b, b.getF32FloatAttr(-INFINITY));
   // The thread's part joins what belongs to the step first, as in tile.index.
   Value first = roles ? column : Value(arith::AddIOp::create(b, column, laneCol));
-  auto compare = [&](Value of, arith::CmpIPredicate side, Value limit) -> Value {
-    return arith::CmpIOp::create(b, side, of, limit);
-  };
-  auto hides = [&](Value of, Value limit) {
-    return compare(of, before ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge, limit);
-  };
-  auto shows = [&](Value of, Value limit) {
-    return compare(of, before ? arith::CmpIPredicate::sge : arith::CmpIPredicate::slt, limit);
-  };
-  Value outermost = before ? column : Value(arith::AddIOp::create(b, column, i32(cols - 1)));
+  Value outermost = op.getBefore() ? column : Value(arith::AddIOp::create(b, column, i32(cols - 1)));
   for (int64_t slab = 0; slab < slabs; ++slab) {
     MutableArrayRef<Value> own = MutableArrayRef(elements).slice(slab * groups * 4, groups * 4);
     const Value rows[] = {limits[2 * slab], limits[2 * slab + 1]};
@@ -286,7 +278,7 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
         columns.push_back(arith::AddIOp::create(b, first, inBlock));
       }
       for (int64_t i = 0; i < groups * 4; ++i) {
-        visible.push_back(shows(columns[i], rows[i % 4 / 2]));
+        visible.push_back(arith::CmpIOp::create(b, shows, columns[i], rows[i % 4 / 2]));
       }
       for (int64_t i = 0; i < groups * 4; ++i) {
         chosen.push_back(arith::SelectOp::create(b, visible[i], own[i], lowest));
@@ -297,7 +289,8 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
       llvm::copy(hidden(), own.begin());
       continue;
     }
-    Value upper = hides(outermost, rows[0]), lower = hides(outermost, rows[1]);
+    Value upper = arith::CmpIOp::create(b, hides, outermost, rows[0]);
+    Value lower = arith::CmpIOp::create(b, hides, outermost, rows[1]);
     Value some = arith::OrIOp::create(b, upper, lower);
     some = NVVM::VoteSyncOp::create(b, b.getI1Type(), i32(-1), some, NVVM::VoteSyncKind::any);
     auto asTheyAre = [&] { return SmallVector<Value>(own); };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is neither elementwise work nor a product: random bits of fragments, and where a view's elements begin and end.
+// What is neither elementwise work nor a product: random bits of fragments, and which of a view's elements are set.
 #include "../PhiloxEmitter.h"
 #include "Lowering.h"
 #include <array>
@@ -55,9 +55,9 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   return success();
 }
 
-/// Every warp looks at all elements, a lane at every 32nd and at the one ahead of it, so that no shared memory is needed;
-/// several loads are under way at once. Where an element is set and the one ahead of it is not, the elements begin, or a
-/// hole ends; where it is the other way round, a hole begins, or the elements end.
+/// Every warp looks at all elements, a lane at every 32nd and at the one ahead of it, so that no shared memory is
+/// needed; several loads are under way at once. Where an element is set and the one ahead of it is not, the elements
+/// begin, or a hole ends; where it is the other way round, a hole begins, or the elements end.
 LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type(), i32Type = b.getI32Type();

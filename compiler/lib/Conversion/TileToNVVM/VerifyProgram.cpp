@@ -68,8 +68,9 @@ bool isKnown(Operation *op) {
              tile::ViewOp, tile::LoadOp, tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp,
              tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp,
              tile::RescaleOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
-             tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp, tile::LoadSharedOp,
-             tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::ProgramCountOp>(op) ||
+             tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp,
+             tile::AsyncLoadOp, tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp,
+             tile::ProgramCountOp>(op) ||
          isRoleOp(op);
 }
 

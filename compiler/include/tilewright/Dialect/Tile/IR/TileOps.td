@@ -328,8 +328,8 @@ def Tile_HideOp : Tile_Op<"hide", [Pure, AllTypesMatch<["source", "result"]>]> {
 def Tile_HideUnsetOp : Tile_Op<"hide_unset", [MemoryEffects<[MemRead]>, AllTypesMatch<["source", "result"]>]> {
   let summary = "-inf in columns whose element of a view is 0 (GPU)";
   let description = [{
-    Element (i, j) is `source[i, j]` where element `index + j` of the view is other than 0, and -inf where it is 0, or the
-    view does not have it. Each lane of a warp reads one of 32 elements, and a vote tells it the others.
+    Element (i, j) is `source[i, j]` where element `index + j` of the view is other than 0, and -inf where it is 0, or
+    the view does not have it. Each lane of a warp reads one of 32 elements, and a vote tells it the others.
 
     Constraints
     - `tile.hide_unset-C1`: the view has rank 1 and elements of i8.
