@@ -57,9 +57,11 @@ constexpr kernels::Schedule gpuSchedule(uint16_t blockM, uint16_t blockN, uint8_
           .microVectors = 0,
           .warps = warps};
 }
-/// Of row_bounds on every GPU: few rows a program, as each costs it a step. Each warp searches for all of them, so one
-/// does; two share the scan of a padding mask, which takes longer than that.
-constexpr kernels::Schedule rowBoundsSchedule(bool keyPadding) { return gpuSchedule(32, 64, keyPadding ? 2 : 1); }
+/// Of row_bounds on every GPU. With documents few rows a program, as each costs it a step, and one warp, as each searches
+/// for all of them. Every warp scans the whole of a padding mask, so there a program has more rows.
+constexpr kernels::Schedule rowBoundsSchedule(bool documents, bool keyPadding) {
+  return documents ? gpuSchedule(32, 64, keyPadding ? 2 : 1) : gpuSchedule(128, 64, 2);
+}
 constexpr std::string_view kTensorNames[4] = {"q", "k", "v", "out"};
 constexpr std::string_view kTargetFamily = "cpu:";
 constexpr std::string_view kGpuFamily = "sm_80:";
@@ -451,7 +453,7 @@ void KernelKey::normalize() {
       limits.keyPadding = keyPadding;
     }
     if (gpu && kind == KernelKind::RowBounds) {
-      limits.schedule = rowBoundsSchedule(keyPadding);
+      limits.schedule = rowBoundsSchedule(documents, keyPadding);
     } else if (gpu) {
       // Nothing in it multiplies: of the sm_80 family everywhere.
       limits.schedule = gpuSchedule(schedule.blockM, kernels::Schedule().blockN, schedule.warps);
@@ -695,7 +697,7 @@ KernelKey runtime::parseKey(std::string_view text) {
   if (key != normalized) {
     std::string why = "what changes nothing in a kernel is left out";
     if (gpu && key.kind == KernelKind::RowBounds) {
-      why = "row_bounds kernels of GPUs have it, with keyPadding or without";
+      why = "row_bounds kernels of GPUs with these fields have it";
     } else if (key.kind != KernelKind::Forward) {
       why = "a " + std::string(fields.kind()) + " kernel depends on " + (gpu ? "blockM and warps" : "blockM") + " only";
     }

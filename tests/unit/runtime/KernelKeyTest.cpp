@@ -454,7 +454,7 @@ TEST(KernelKey, RowBoundsTextHoldsNothingElse) {
   EXPECT_THAT(message(replaced(good, "32x64", "32x32")),
               HasSubstr("must be 'kq:32x64:8x2': a row_bounds kernel depends on blockM only"));
   EXPECT_THAT(message("row_bounds target=sm_80:sm_90 evenM=1 documents=1 schedule=qk:128x64:w4"),
-              HasSubstr("must be 'qk:32x64:w1': row_bounds kernels of GPUs have it, with keyPadding or without"));
+              HasSubstr("must be 'qk:32x64:w1': row_bounds kernels of GPUs with these fields have it"));
 }
 
 TEST(KernelKey, NormalFormOfMasksAndLengths) {

@@ -133,6 +133,18 @@ TEST(Plan, RowBoundsOfAGpuHaveBlocksOfTheirOwn) {
   EXPECT_EQ(made.steps[0].programs, 2 * 5);
   EXPECT_FALSE(made.steps[1].key.evenM);
   EXPECT_EQ(made.steps[1].programs, 2 * 4 * 2);
+  Call padding(sizes);
+  padding.args.key_padding_mask = padding.tensor(TW_BOOL, {2, 128}, 1);
+  for (TwTensor *tensor : {&padding.args.q, &padding.args.k, &padding.args.v, &padding.args.out,
+                           &padding.args.key_padding_mask}) {
+    tensor->device = TW_DEVICE_CUDA;
+  }
+  const Plan padded = makePlan(checkForward(padding.args, Purpose::Plan), gpu);
+  EXPECT_EQ(toText(padded.steps[0].key)
+                .find("row_bounds target=sm_80:sm_90 evenM=0 keyPadding=1 schedule=qk:128x64:w2 "),
+            0u)
+      << toText(padded.steps[0].key);
+  EXPECT_EQ(padded.steps[0].programs, 2 * 2);
   for (const Step &step : made.list()) {
     EXPECT_NO_THROW(parseKey(toText(step.key))) << "a plan makes canonical keys only";
   }

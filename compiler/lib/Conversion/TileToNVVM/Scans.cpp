@@ -55,65 +55,78 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   return success();
 }
 
-/// Every warp looks at all elements, a lane at every 32nd and at the one ahead of it, so that no shared memory is
-/// needed; several loads are under way at once. Where an element is set and the one ahead of it is not, the elements
-/// begin, or a hole ends; where it is the other way round, a hole begins, or the elements end.
+/// Every warp looks at all elements, 32 at a time, so that no shared memory is needed; several loads are under way at
+/// once, and a vote tells all lanes what each saw. Where an element is set and the one ahead of it is not, the elements
+/// begin, or a hole ends; where it is the other way round, a hole begins, or the elements end. Most of 512 have neither.
 LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type(), i32Type = b.getI32Type();
-  constexpr int64_t kNone = std::numeric_limits<int32_t>::max(), kAtOnce = 8;
-  Value size = scalars.lookup(view.getSizes()[0]), none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
-  Value one = index(1), zero32 = i32(0), last32 = i32(kNone);
-  auto loop = scf::ForOp::create(b, toIndex(lane), size, index(32 * kAtOnce),
-                                 ValueRange{last32, zero32, last32, zero32});
+  constexpr int64_t kNone = std::numeric_limits<int32_t>::max(), kAtOnce = 16;
+  Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0)), zero = i32(0);
+  Value size = toI32(view.getSizes()[0]), last = arith::SubIOp::create(b, size, i32(1));
+  auto differs = [&](Value x, Value y) -> Value {
+    return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, x, y);
+  };
+  /// Where elements rise from 0, and fall to it: of each the first and the last place. What a lane saw last: 32 bits.
+  struct Found {
+    Value firstRise, lastRise, firstFall, lastFall;
+  };
+  auto loop = scf::ForOp::create(b, zero, size, i32(32 * kAtOnce), ValueRange{i32(kNone), zero, i32(kNone), zero, zero});
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    auto isSet = [&](Value place) -> Value {
-      return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, loadElement(view, place), none);
-    };
-    Value start = loop.getInductionVar(), yes = arith::ConstantOp::create(b, b.getBoolAttr(true));
-    struct Element {
-      Value number, inside, set, setBefore;
-    };
-    SmallVector<Element> elements;
+    ValueRange carried = loop.getRegionIterArgs();
+    Value start = loop.getInductionVar(), mine = arith::AddIOp::create(b, start, lane);
+    SmallVector<Value> words;
     for (int64_t turn = 0; turn < kAtOnce; ++turn) {
-      // Past the end the first of them is read again, and counts for nothing. The first of all stands for the one ahead
-      // of it: then nothing changes there.
-      Value number = arith::AddIOp::create(b, start, index(32 * turn));
-      Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, number, size);
-      Value place = arith::SelectOp::create(b, inside, number, start);
-      Value before = arith::SubIOp::create(b, arith::MaxSIOp::create(b, place, one), one);
-      Value set = isSet(place), setBefore = isSet(before);
-      elements.push_back({arith::IndexCastOp::create(b, i32Type, number), inside, set, setBefore});
+      // Past the end the last element is read again: nothing changes there.
+      Value number = arith::AddIOp::create(b, mine, i32(32 * turn));
+      Value byte = loadElement(view, toIndex(arith::MinSIOp::create(b, number, last)));
+      words.push_back(NVVM::VoteSyncOp::create(b, i32Type, i32(-1), differs(byte, none), NVVM::VoteSyncKind::ballot));
     }
-    Value first = loop.getRegionIterArgs()[0], end = loop.getRegionIterArgs()[1];
-    Value firstFall = loop.getRegionIterArgs()[2], lastRise = loop.getRegionIterArgs()[3];
-    for (const auto &[number, inside, set, setBefore] : elements) {
-      Value given = arith::AndIOp::create(b, inside, set);
-      Value next = arith::AddIOp::create(b, number, i32(1));
-      first = arith::MinUIOp::create(b, first, arith::SelectOp::create(b, given, number, last32));
-      end = arith::MaxUIOp::create(b, end, arith::SelectOp::create(b, given, next, zero32));
-      Value changes = arith::AndIOp::create(b, inside, arith::XOrIOp::create(b, set, setBefore));
-      Value falls = arith::AndIOp::create(b, changes, setBefore);
-      Value rises = arith::AndIOp::create(b, changes, arith::XOrIOp::create(b, setBefore, yes));
-      firstFall = arith::MinUIOp::create(b, firstFall, arith::SelectOp::create(b, falls, number, last32));
-      lastRise = arith::MaxUIOp::create(b, lastRise, arith::SelectOp::create(b, rises, number, zero32));
+    SmallVector<Value> ahead; // each element's predecessor, in its place
+    Value before = carried[4], changes = zero;
+    for (Value word : words) {
+      Value moved = arith::ShLIOp::create(b, word, i32(1)), top = arith::ShRUIOp::create(b, before, i32(31));
+      ahead.push_back(arith::OrIOp::create(b, moved, top));
+      changes = arith::OrIOp::create(b, changes, arith::XOrIOp::create(b, word, ahead.back()));
+      before = word;
     }
-    scf::YieldOp::create(b, ValueRange{first, end, firstFall, lastRise});
+    auto asBefore = [&] { return SmallVector<Value>(carried.take_front(4)); };
+    auto updated = [&] {
+      Found found{carried[0], carried[1], carried[2], carried[3]};
+      for (auto [turn, word, previous] : llvm::enumerate(words, ahead)) {
+        Value base = arith::AddIOp::create(b, start, i32(32 * static_cast<int64_t>(turn)));
+        Value kept = arith::AndIOp::create(b, word, previous);
+        auto update = [&](Value of, Value &first, Value &end) {
+          Value bits = arith::XOrIOp::create(b, of, kept), any = differs(bits, zero);
+          Value lowest = LLVM::CountTrailingZerosOp::create(b, i32Type, bits, /*is_zero_poison=*/false);
+          Value above = LLVM::CountLeadingZerosOp::create(b, i32Type, bits, /*is_zero_poison=*/false);
+          Value highest = arith::SubIOp::create(b, i32(31), above);
+          lowest = arith::SelectOp::create(b, any, arith::AddIOp::create(b, base, lowest), i32(kNone));
+          highest = arith::SelectOp::create(b, any, arith::AddIOp::create(b, base, highest), zero);
+          first = arith::MinUIOp::create(b, first, lowest);
+          end = arith::MaxUIOp::create(b, end, highest);
+        };
+        update(word, found.firstRise, found.lastRise);
+        update(previous, found.firstFall, found.lastFall);
+      }
+      return SmallVector<Value>{found.firstRise, found.lastRise, found.firstFall, found.lastFall};
+    };
+    SmallVector<Value> next = choose(differs(changes, zero), i32Type, 4, updated, asBefore);
+    next.push_back(before);
+    scf::YieldOp::create(b, next);
   }
-  auto overLanes = [&](unsigned number, NVVM::ReduxKind kind) -> Value {
-    return NVVM::ReduxOp::create(b, i32Type, loop.getResult(number), kind, i32(-1));
-  };
-  Value end = overLanes(1, NVVM::ReduxKind::UMAX);
-  Value first = arith::MinUIOp::create(b, overLanes(0, NVVM::ReduxKind::UMIN), end);
-  Value firstFall = overLanes(2, NVVM::ReduxKind::UMIN), lastRise = overLanes(3, NVVM::ReduxKind::UMAX);
+  const Found found{loop.getResult(0), loop.getResult(1), loop.getResult(2), loop.getResult(3)};
+  Value lastIsSet = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, loop.getResult(4), zero); // its highest bit
+  Value end = arith::SelectOp::create(b, lastIsSet, size, found.lastFall);
+  Value first = arith::MinUIOp::create(b, found.firstRise, end);
   // Without a hole the elements fall once, where they end, and rise no more behind that.
-  Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, firstFall, lastRise);
-  Value holesBegin = arith::SelectOp::create(b, any, firstFall, zero32);
-  Value holesEnd = arith::SelectOp::create(b, any, lastRise, zero32);
-  const std::array<Value, 4> found{first, end, holesBegin, holesEnd};
-  for (auto [result, value] : llvm::zip_equal(op.getResults(), found)) {
+  Value any = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, found.firstFall, found.lastRise);
+  Value holesBegin = arith::SelectOp::create(b, any, found.firstFall, zero);
+  Value holesEnd = arith::SelectOp::create(b, any, found.lastRise, zero);
+  const std::array<Value, 4> results{first, end, holesBegin, holesEnd};
+  for (auto [result, value] : llvm::zip_equal(op.getResults(), results)) {
     scalars.map(result, toIndex(value));
   }
   return success();

@@ -62,7 +62,7 @@ std::string gpuTargetNames(); ///< "sm_80, sm_86, ..., ptx"
 /// (both may have varlen and seqUsedK, row_bounds has documents, keyPadding=1 or both)
 /// Fields that a kernel kind does not depend on are absent from its text and hold one fixed value in the struct
 /// (`normalize`); of the schedule, row_limits and row_bounds depend on blockM (and warps) only and print the rest at
-/// its default; row_bounds of a GPU has one schedule.
+/// its default; row_bounds of a GPU has a schedule of its own.
 struct KernelKey {
   kernels::KernelKind kind = kernels::KernelKind::Forward;
   uint16_t sm = 0; ///< 0: the CPU target. Else the SM that code is assembled for, or kPtxOnly

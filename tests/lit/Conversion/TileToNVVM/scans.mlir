@@ -2,42 +2,43 @@
 // lie partly outside of their views.
 // RUN: tilewright-opt "%s" -convert-tile-to-nvvm -split-input-file | FileCheck "%s"
 
-// Every warp looks at all bytes, a lane at every 32nd and the one ahead of it, 8 of them at once; the last ones are read
-// again instead of what lies past the end. No shared memory, no barrier: lanes exchange what they found.
+// Every warp looks at all bytes, a lane at every 32nd, 16 of them at once; the last one is read again instead of what lies
+// past the end. No shared memory, no barrier: a vote tells all lanes, and where 32 bytes and those one ahead of them are
+// alike, in all 16 pairs, nothing begins or ends.
 // CHECK-LABEL: llvm.func @hull(
 // CHECK-SAME: tile.shared_bytes = 0
-// CHECK: %[[SIZE:.*]] = arith.index_cast %arg2 : i64 to index
-// CHECK: %[[NONE:.*]] = arith.constant 2147483647 : i32
-// CHECK: %[[STEP:.*]] = arith.constant 256 : index
-// CHECK: %[[LANE:.*]] = arith.index_cast %{{.*}} : i32 to index
-// CHECK: %[[HULL:.*]]:4 = scf.for %[[START:.*]] = %[[LANE]] to %[[SIZE]] step %[[STEP]]
-// CHECK: %[[INSIDE:.*]] = arith.cmpi slt, %[[NUMBER:.*]], %[[SIZE]] : index
-// CHECK: %[[PLACE:.*]] = arith.select %[[INSIDE]], %[[NUMBER]], %[[START]] : index
-// CHECK: %[[ATLEAST:.*]] = arith.maxsi %[[PLACE]], %[[ONE:.*]] : index
-// CHECK: arith.subi %[[ATLEAST]], %[[ONE]] : index
+// CHECK: %[[SIZE:.*]] = arith.index_cast %{{.*}} : index to i32
+// CHECK: %[[LAST:.*]] = arith.subi %[[SIZE]], %{{.*}} : i32
+// CHECK: %[[STEP:.*]] = arith.constant 512 : i32
+// CHECK: %[[HULL:.*]]:5 = scf.for %[[START:.*]] = %{{.*}} to %[[SIZE]] step %[[STEP]] iter_args(%[[RISE:.*]] = %{{.*}}, %[[LASTRISE:.*]] = %{{.*}}, %[[FALL:.*]] = %{{.*}}, %[[LASTFALL:.*]] = %{{.*}}, %[[BEFORE:.*]] = %{{.*}})
+// CHECK: arith.minsi %{{.*}}, %[[LAST]] : i32
 // CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
 // CHECK: %[[SET:.*]] = arith.cmpi ne, %{{.*}} : i8
-// CHECK: llvm.load %{{.*}} {alignment = 1 : i64} : !llvm.ptr<1> -> i8
-// CHECK: %[[BEFORE:.*]] = arith.cmpi ne, %{{.*}} : i8
-// CHECK-COUNT-14: llvm.load %{{.*}} : !llvm.ptr<1> -> i8
-// CHECK-NOT: llvm.load
-// CHECK: arith.andi %[[INSIDE]], %[[SET]] : i1
-// CHECK: %[[OTHER:.*]] = arith.xori %[[SET]], %[[BEFORE]] : i1
-// CHECK: %[[CHANGES:.*]] = arith.andi %[[INSIDE]], %[[OTHER]] : i1
-// CHECK: %[[FALLS:.*]] = arith.andi %[[CHANGES]], %[[BEFORE]] : i1
-// CHECK: %[[NOTBEFORE:.*]] = arith.xori %[[BEFORE]]
-// CHECK: %[[RISES:.*]] = arith.andi %[[CHANGES]], %[[NOTBEFORE]] : i1
-// CHECK: scf.yield
-// CHECK: %[[END:.*]] = nvvm.redux.sync umax %[[HULL]]#1
-// CHECK: %[[FOUND:.*]] = nvvm.redux.sync umin %[[HULL]]#0
+// CHECK: %[[WORD:.*]] = nvvm.vote.sync ballot %{{.*}}, %[[SET]]
+// CHECK-COUNT-15: nvvm.vote.sync ballot
+// CHECK-NOT: nvvm.vote.sync
+// CHECK: %[[MOVED:.*]] = arith.shli %[[WORD]], %{{.*}} : i32
+// CHECK: %[[TOP:.*]] = arith.shrui %[[BEFORE]], %{{.*}} : i32
+// CHECK: %[[AHEAD:.*]] = arith.ori %[[MOVED]], %[[TOP]] : i32
+// CHECK: arith.xori %[[WORD]], %[[AHEAD]] : i32
+// CHECK: %[[CHANGES:.*]] = arith.cmpi ne
+// CHECK: scf.if %[[CHANGES]] -> (i32, i32, i32, i32) {
+// CHECK: %[[KEPT:.*]] = arith.andi %[[WORD]], %[[AHEAD]] : i32
+// CHECK: %[[RISES:.*]] = arith.xori %[[WORD]], %[[KEPT]] : i32
+// CHECK: llvm.intr.cttz"(%[[RISES]])
+// CHECK: llvm.intr.ctlz"(%[[RISES]])
+// CHECK: %[[FALLS:.*]] = arith.xori %[[AHEAD]], %[[KEPT]] : i32
+// CHECK: } else {
+// CHECK: scf.yield %[[RISE]], %[[LASTRISE]], %[[FALL]], %[[LASTFALL]] : i32, i32, i32, i32
+// The highest bit of the last 32 is the last byte, behind which there is no fall.
+// CHECK: %[[LASTSET:.*]] = arith.cmpi slt, %[[HULL]]#4, %{{.*}} : i32
+// CHECK: %[[END:.*]] = arith.select %[[LASTSET]], %[[SIZE]], %[[HULL]]#3 : i32
 // Of nothing at all both ends are 0.
-// CHECK: %[[FIRST:.*]] = arith.minui %[[FOUND]], %[[END]] : i32
+// CHECK: arith.minui %[[HULL]]#0, %[[END]] : i32
 // Without a hole the last rise, the first element, is not behind the first fall.
-// CHECK: %[[FALL:.*]] = nvvm.redux.sync umin %[[HULL]]#2
-// CHECK: %[[RISE:.*]] = nvvm.redux.sync umax %[[HULL]]#3
-// CHECK: %[[ANY:.*]] = arith.cmpi ult, %[[FALL]], %[[RISE]] : i32
-// CHECK: arith.select %[[ANY]], %[[FALL]], %{{.*}} : i32
-// CHECK: arith.select %[[ANY]], %[[RISE]], %{{.*}} : i32
+// CHECK: %[[ANY:.*]] = arith.cmpi ult, %[[HULL]]#2, %[[HULL]]#1 : i32
+// CHECK: arith.select %[[ANY]], %[[HULL]]#2, %{{.*}} : i32
+// CHECK: arith.select %[[ANY]], %[[HULL]]#1, %{{.*}} : i32
 // CHECK-NOT: nvvm.barrier
 // CHECK: llvm.return
 func.func @hull(%m: !tile.ptr<i8>, %q: !tile.ptr<i32>, %n: i64, %ms: i64)
