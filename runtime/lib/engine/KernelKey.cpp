@@ -57,8 +57,8 @@ constexpr kernels::Schedule gpuSchedule(uint16_t blockM, uint16_t blockN, uint8_
           .microVectors = 0,
           .warps = warps};
 }
-/// Of row_bounds on every GPU. With documents few rows a program, as each costs it a step, and one warp, as each searches
-/// for all of them. Every warp scans the whole of a padding mask, so there a program has more rows.
+/// Of row_bounds on every GPU. With documents few rows a program, as each costs it a step, and one warp, as each
+/// searches for all of them, or two for the scan of a padding mask. Of that alone every warp scans all, for more rows.
 constexpr kernels::Schedule rowBoundsSchedule(bool documents, bool keyPadding) {
   return documents ? gpuSchedule(32, 64, keyPadding ? 2 : 1) : gpuSchedule(128, 64, 2);
 }

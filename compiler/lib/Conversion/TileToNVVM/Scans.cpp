@@ -57,7 +57,7 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
 
 /// Every warp looks at all elements, 32 at a time, so that no shared memory is needed; several loads are under way at
 /// once, and a vote tells all lanes what each saw. Where an element is set and the one ahead of it is not, the elements
-/// begin, or a hole ends; where it is the other way round, a hole begins, or the elements end. Most of 512 have neither.
+/// begin, or a hole ends; where it is the other way round, a hole begins, or the elements end. Mostly there is neither.
 LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto view = op.getView().getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type(), i32Type = b.getI32Type();
@@ -71,7 +71,8 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   struct Found {
     Value firstRise, lastRise, firstFall, lastFall;
   };
-  auto loop = scf::ForOp::create(b, zero, size, i32(32 * kAtOnce), ValueRange{i32(kNone), zero, i32(kNone), zero, zero});
+  const std::array<Value, 5> nothing{i32(kNone), zero, i32(kNone), zero, zero};
+  auto loop = scf::ForOp::create(b, zero, size, i32(32 * kAtOnce), nothing);
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());

@@ -80,8 +80,8 @@ KeyBlockRanges<Int> keyBlockRanges(const RowBounds<Int> &rows, int64_t blockN, b
   return {begin, fullBegin, fullEnd, end, cutFrom};
 }
 
-/// Key blocks [begin, end), counted from `firstKey`: those that have columns of [holesBegin, holesEnd), which is [0, 0) if
-/// there are none.
+/// Key blocks [begin, end), counted from `firstKey`: those that have columns of [holesBegin, holesEnd), which is [0, 0)
+/// if there are none.
 template <typename Int> struct HoleBlocks {
   Int begin, end;
 };
