@@ -175,7 +175,7 @@ void BoundsProgram::build() {
   firstPosition = minOf(maxOf(first, noKey), lastKey).value;
   lastPosition = minOf(maxOf(first + (blockM - 1), noKey), lastKey).value;
 
-  SmallVector<Value> rowsOfTable;
+  SmallVector<Value> holes;
   Interval bounds{b.intLike(positions.getType(), 0), perRow(sequence.lengthK)};
   if (p.documents) {
     bounds = documentBounds(bounds);
@@ -184,11 +184,12 @@ void BoundsProgram::build() {
     Value view = b.view(p.keyPadding, {1}, {sequence.lengthK}, {{0, batch}});
     auto hull = tile::HullOp::create(b, SmallVector<Type>(4, b.getIndexType()), view);
     Value holesBegin = perRow(hull.getHolesBegin()), holesEnd = perRow(hull.getHolesEnd());
-    rowsOfTable = {holesBegin, holesEnd};
+    holes = {holesBegin, holesEnd};
     bounds.begin = maxOf({&b, bounds.begin}, {&b, perRow(hull.getFirst())}).value;
     bounds.end = minOf({&b, bounds.end}, {&b, perRow(hull.getEnd())}).value;
   }
-  rowsOfTable.insert(rowsOfTable.begin(), {bounds.begin, bounds.end});
+  SmallVector<Value> rowsOfTable{bounds.begin, bounds.end};
+  rowsOfTable.append(holes);
   for (const auto &[which, row] : llvm::enumerate(rowsOfTable)) {
     Value number = b.indexConstant(static_cast<int64_t>(which));
     b.store(row, b.view(p.bounds, {2}, {p.seqlenQ}, {{0, batch}, {1, number}}), {firstRow}, {!p.evenM});

@@ -58,7 +58,8 @@ constexpr kernels::Schedule gpuSchedule(uint16_t blockM, uint16_t blockN, uint8_
           .warps = warps};
 }
 /// Of row_bounds on every GPU. With documents few rows a program, as each costs it a step, and one warp, as each
-/// searches for all of them, or two for the scan of a padding mask. Of that alone every warp scans all, for more rows.
+/// searches for all of them, or two that share rows where they scan a padding mask too. With that alone more rows, as
+/// every warp scans the whole of it.
 constexpr kernels::Schedule rowBoundsSchedule(bool documents, bool keyPadding) {
   return documents ? gpuSchedule(32, 64, keyPadding ? 2 : 1) : gpuSchedule(128, 64, 2);
 }

@@ -67,10 +67,11 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
   auto differs = [&](Value x, Value y) -> Value {
     return arith::CmpIOp::create(b, arith::CmpIPredicate::ne, x, y);
   };
-  /// Where elements rise from 0, and fall to it: of each the first and the last place. What a lane saw last: 32 bits.
+  /// Where elements rise from 0, and fall to it: the first and the last place of each.
   struct Found {
     Value firstRise, lastRise, firstFall, lastFall;
   };
+  // The last 32 elements are carried too. Numbers have 32 bits: so many keys that they wrap fit in no GPU's memory.
   const std::array<Value, 5> nothing{i32(kNone), zero, i32(kNone), zero, zero};
   auto loop = scf::ForOp::create(b, zero, size, i32(32 * kAtOnce), nothing);
   {
