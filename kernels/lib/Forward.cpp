@@ -247,27 +247,19 @@ Value Forward::firstKeyOf(Value block) {
 
 /// The scores with what is hidden at -inf: all of it, or, behind branches, only on the sides where the block has any.
 Value Forward::hide(const ScoreTile &tile, const Masking &masking) {
-  // Slabs that are asked one by one take registers from the loads ahead of products, of which a step that has padding's
-  // bytes as well, in one body with full blocks, has none to spare (3 percent of the time at head dim 128).
-  const bool bySlabs = context.shape.storageOperands && (!context.realKeys || context.shape.twoBodies);
-  auto column = [&] { return b.toI32(tile.firstKey); };
-  auto sides = [&](Value scores) {
+  auto sides = [&] {
+    Value scores = tile.scores;
     for (const auto &stage : stages.stages) {
-      scores = bySlabs && stage.get() == stages.interval
-                   ? b.hide(scores, stages.interval->ends(), column(), /*before=*/false)
-                   : stage->hide(context, tile, scores);
+      scores = stage->hide(context, tile, scores);
     }
     return scores;
   };
-  auto fromStart = [&](Value scores) {
-    return bySlabs ? b.hide(scores, stages.interval->starts(), column(), /*before=*/true)
-                   : b.hideUnless(stages.interval->visibleFromStart(context, tile), scores);
-  };
+  auto fromStart = [&](Value scores) { return stages.interval->hideBeforeStart(context, tile, scores); };
   if (masking.starts) {
-    Value scores = valueIf(masking.ends, tile.scores, [&] { return sides(tile.scores); });
+    Value scores = valueIf(masking.ends, tile.scores, sides);
     return valueIf(masking.starts, scores, [&] { return fromStart(scores); });
   }
-  return context.hasStart() ? fromStart(sides(tile.scores)) : sides(tile.scores);
+  return context.hasStart() ? fromStart(sides()) : sides();
 }
 
 /// A branch of all threads.

@@ -40,12 +40,19 @@ Value IntervalMask::visible(ProgramContext &context, const ScoreTile &tile) {
   return b.lessI(tile.keys, context.broadcastQueries(ends_));
 }
 
-Value IntervalMask::visibleFromStart(ProgramContext &context, const ScoreTile &tile) {
-  if (!starts_) {
-    return {};
-  }
+Value IntervalMask::hide(ProgramContext &context, const ScoreTile &tile, Value scores) {
   ProgramBuilder &b = context.b;
-  return arith::CmpIOp::create(b, arith::CmpIPredicate::sge, tile.keys, context.broadcastQueries(starts_));
+  return context.hidesBySlabs() ? b.hide(scores, ends_, b.toI32(tile.firstKey), /*before=*/false)
+                                : ScoreStage::hide(context, tile, scores);
+}
+
+Value IntervalMask::hideBeforeStart(ProgramContext &context, const ScoreTile &tile, Value scores) {
+  ProgramBuilder &b = context.b;
+  if (context.hidesBySlabs()) {
+    return b.hide(scores, starts_, b.toI32(tile.firstKey), /*before=*/true);
+  }
+  Value starts = context.broadcastQueries(starts_);
+  return b.hideUnless(arith::CmpIOp::create(b, arith::CmpIPredicate::sge, tile.keys, starts), scores);
 }
 
 IrInt IntervalMask::boundOf(ProgramContext &context, int64_t which, Value row) {

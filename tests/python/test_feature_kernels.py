@@ -265,17 +265,18 @@ def paddings(sk):
     """Masks with holes, of (first real key, behind the last, hidden in between): kernels look for padding only from
     where the first hole begins to where the last one ends, and pass over blocks that have nothing else."""
     between = ((), (3,), (95,), (96,), (94, 97), (127, 128, 300), range(96, 192), range(64, 301), (1, sk - 6))
+    between += ((511,), (512,), (510, 513), range(480, 1025))  # a GPU scans 512 at a time
     masks_ = np.zeros((2 * len(between), sk), bool)
     for i, hidden in enumerate(between):
         for j, (first, end) in enumerate(((0, sk), (37, sk - 5))):
             masks_[2 * i + j, first:end] = True
-            masks_[2 * i + j, list(hidden)] = False
+            masks_[2 * i + j, [key for key in hidden if key < sk]] = False
     return masks_
 
 
-def attend_to_padded(dtype):
+def attend_to_padded(sk, dtype):
     """Inputs for each of the masks, NaN where these hide, and what is expected."""
-    sq, sk = 130, 413
+    sq = 130
     real = paddings(sk)
     rng = np.random.default_rng(8)
     q, k, v = (rng.standard_normal((len(real), n, 1, 64)).astype(np.float32) for n in (sq, sk, sk))
@@ -285,22 +286,24 @@ def attend_to_padded(dtype):
         *rounded, key_padding_mask=real, return_lse=True, **more)
 
 
+@pytest.mark.parametrize("sk", (413, 1100))
 @pytest.mark.parametrize("causal", (False, True))
 @pytest.mark.parametrize("dtype", ("float32", "float16"))
-def test_padding_wherever_its_holes_are(dtype, causal):
-    inputs, real, expect = attend_to_padded(dtype)
+def test_padding_wherever_its_holes_are(dtype, causal, sk):
+    inputs, real, expect = attend_to_padded(sk, dtype)
     out, lse = flash_attn_func(*inputs, key_padding_mask=real, causal=causal, return_lse=True)
     check("padding", out.astype(np.float64), lse, *expect(causal=causal), dtype)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("sk", (413, 1100))
 @pytest.mark.parametrize("causal", (False, True))
 @pytest.mark.parametrize("schedule", (None, "qk:128x96:w4:s2:b2", "qk:64x32:w4", "qk:64x64:w4:s2"))
-def test_cuda_padding_wherever_its_holes_are(schedule, causal, torch):
+def test_cuda_padding_wherever_its_holes_are(schedule, causal, sk, torch):
     if not torch.cuda.is_available():
         pytest.skip("torch.cuda.is_available() is False")
     engine = Engine(schedule=schedule) if schedule else None
-    inputs, real, expect = attend_to_padded("float16")
+    inputs, real, expect = attend_to_padded(sk, "float16")
     out, lse = flash_attn_func(*(torch.from_numpy(x).cuda() for x in inputs), causal=causal, return_lse=True,
                                key_padding_mask=torch.from_numpy(real).cuda(), engine=engine)
     check("padding", out.double().cpu().numpy(), lse.cpu().numpy(), *expect(causal=causal), "float16")

@@ -45,9 +45,7 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
     elements.assign(count, scalars.lookup(splat.getScalar()));
   } else if (auto indexOp = dyn_cast<tile::IndexOp>(op)) {
     Value base = scalars.lookup(indexOp.getBase());
-    // The thread's part joins what belongs to the step first: else a sum for each column would be kept through a loop.
-    const bool columns = rank2 && indexOp.getAxis() == 1;
-    Value firstCol = columns && !roles ? Value(arith::AddIOp::create(b, base, laneCol)) : Value();
+    Value firstCol = rank2 && indexOp.getAxis() == 1 ? sharedColumn(base) : Value();
     for (int64_t slab = 0; slab < slabs; ++slab) {
       if (!rank2) {
         elements.push_back(arith::AddIOp::create(b, base, rowInStep(slab, 0)));
@@ -56,12 +54,8 @@ LogicalResult FunctionLowering::lowerElementwise(Operation &op) {
       }
       for (int64_t group = 0; group < groups; ++group) {
         for (int64_t e = 0; e < 4; ++e) {
-          if (firstCol) {
-            elements.push_back(arith::AddIOp::create(b, firstCol, i32(8 * group + e % 2)));
-            continue;
-          }
-          Value local = columns ? Value(arith::AddIOp::create(b, colOf(group), i32(e % 2))) : rowOf(slab, e / 2);
-          elements.push_back(arith::AddIOp::create(b, base, local));
+          elements.push_back(firstCol ? columnFrom(firstCol, group, e)
+                                      : Value(arith::AddIOp::create(b, base, rowOf(slab, e / 2))));
         }
       }
     }
@@ -262,8 +256,7 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
   const auto hides = op.getBefore() ? arith::CmpIPredicate::slt : arith::CmpIPredicate::sge;
   const auto shows = op.getBefore() ? arith::CmpIPredicate::sge : arith::CmpIPredicate::slt;
   Value column = scalars.lookup(op.getColumn()), lowest = arith::ConstantOp::create(b, b.getF32FloatAttr(-INFINITY));
-  // The thread's part joins what belongs to the step first, as in tile.index.
-  Value first = roles ? column : Value(arith::AddIOp::create(b, column, laneCol));
+  Value first = sharedColumn(column);
   Value outermost = op.getBefore() ? column : Value(arith::AddIOp::create(b, column, i32(cols - 1)));
   for (int64_t slab = 0; slab < slabs; ++slab) {
     MutableArrayRef<Value> own = MutableArrayRef(elements).slice(slab * groups * 4, groups * 4);
@@ -271,11 +264,7 @@ void FunctionLowering::lowerHide(tile::HideOp op) {
     auto hidden = [&] {
       SmallVector<Value> columns, visible, chosen;
       for (int64_t i = 0; i < groups * 4; ++i) {
-        Value inBlock = i32(roles ? i % 2 : 8 * (i / 4) + i % 2);
-        if (roles) {
-          inBlock = arith::AddIOp::create(b, colOf(i / 4), inBlock);
-        }
-        columns.push_back(arith::AddIOp::create(b, first, inBlock));
+        columns.push_back(columnFrom(first, i / 4, i % 4));
       }
       for (int64_t i = 0; i < groups * 4; ++i) {
         visible.push_back(arith::CmpIOp::create(b, shows, columns[i], rows[i % 4 / 2]));

@@ -129,17 +129,17 @@ private:
   mlir::LogicalResult lowerRandomBits(tile::RandomBitsOp op);
   mlir::LogicalResult lowerHull(tile::HullOp op);
   /// Whether all or any of so many elements of a view from `position` on are not 0, by a vote of a warp's lanes.
-  mlir::Value voteOnElements(mlir::Operation *op, mlir::Value viewed, mlir::Value position, uint64_t elements,
+  mlir::Value voteOnElements(mlir::Value viewed, mlir::Value position, uint64_t elements,
                              mlir::NVVM::VoteSyncKind kind);
   void lowerHideUnset(tile::HideUnsetOp op);
-  void lookAtElements(mlir::Value viewed, mlir::Value position, int64_t count);
-  /// What a lane saw of a view's elements, for two votes on them.
+  /// What a lane saw of a view's elements.
   struct LookedAt {
-    mlir::Block *block = nullptr; ///< of the operation that looked
+    mlir::Block *block = nullptr; ///< in which it looked
     mlir::Value view, position;
     int64_t count = 0;
     llvm::SmallVector<mlir::Value> asked, set; ///< i1, of each of the lane's elements
   };
+  LookedAt lookAtElements(mlir::Value viewed, mlir::Value position, int64_t count);
 
   //===- Copies.cpp -----------------------------------------------------------------------------------------------===//
   mlir::LogicalResult lowerAsyncLoad(tile::AsyncLoadOp op);
@@ -256,6 +256,10 @@ private:
   mlir::Value rowInStep(int64_t slab, int64_t half);
   /// First of the two columns of group `group` that this thread holds: i32.
   mlir::Value colOf(int64_t group);
+  /// Columns of this thread's elements, of a tile whose first column is `base` (i32): what they share, and from that
+  /// the column of element `e` of a group.
+  mlir::Value sharedColumn(mlir::Value base);
+  mlir::Value columnFrom(mlir::Value shared, int64_t group, int64_t e);
   int64_t slabsOf(int64_t rows) const { return rows / (16 * warps); }
   /// Elements of a tile that a thread holds, where they are not packed.
   size_t countOf(mlir::RankedTensorType tile) const {
@@ -283,7 +287,7 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   HeldCopies heldCopies;
   bool mayHoldCopies = false;
-  LookedAt looked;
+  LookedAt looked; ///< by the last vote
   mlir::Value copiesBehind; ///< i32: copies that are emitted now wait for it; or null
   llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around, i32
   llvm::DenseMap<mlir::Value, mlir::Value> tensorMaps; ///< by the tensor's pointer argument

@@ -136,12 +136,12 @@ LogicalResult FunctionLowering::lowerHull(tile::HullOp op) {
 
 /// Every warp looks for itself, each of its lanes at every 32nd of the elements. What is not there, before the view or
 /// past its end, reads as 0 and is not asked.
-void FunctionLowering::lookAtElements(Value viewed, Value position, int64_t count) {
+FunctionLowering::LookedAt FunctionLowering::lookAtElements(Value viewed, Value position, int64_t count) {
   auto view = viewed.getDefiningOp<tile::ViewOp>();
   Type i8 = b.getI8Type();
   Value none = arith::ConstantOp::create(b, b.getIntegerAttr(i8, 0));
   Value first = scalars.lookup(position), first32 = toI32(position), size = toI32(view.getSizes()[0]);
-  looked = {nullptr, viewed, position, count, {}, {}};
+  LookedAt seen{b.getInsertionBlock(), viewed, position, count, {}, {}};
   for (int64_t start = 0; start < count; start += 32) {
     Value number = arith::AddIOp::create(b, lane, i32(start));
     // Unsigned: what lies before the view is outside of it too.
@@ -158,18 +158,18 @@ void FunctionLowering::lookAtElements(Value viewed, Value position, int64_t coun
       b.setInsertionPointToStart(read.elseBlock());
       scf::YieldOp::create(b, none);
     }
-    looked.asked.push_back(asked);
-    looked.set.push_back(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none));
+    seen.asked.push_back(asked);
+    seen.set.push_back(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, read.getResult(0), none));
   }
+  return seen;
 }
 
-/// Whether all elements are set, or any is; an operation ahead in its block may have looked at them. Nobody writes them.
-Value FunctionLowering::voteOnElements(Operation *op, Value viewed, Value position, uint64_t elements,
-                                       NVVM::VoteSyncKind kind) {
+/// Whether all elements are set, or any is; a vote ahead in its block may have looked at them. Nobody writes them.
+Value FunctionLowering::voteOnElements(Value viewed, Value position, uint64_t elements, NVVM::VoteSyncKind kind) {
   const auto count = static_cast<int64_t>(elements);
-  if (looked.block != op->getBlock() || looked.view != viewed || looked.position != position || looked.count != count) {
-    lookAtElements(viewed, position, count);
-    looked.block = op->getBlock();
+  if (looked.block != b.getInsertionBlock() || looked.view != viewed || looked.position != position ||
+      looked.count != count) {
+    looked = lookAtElements(viewed, position, count);
   }
   Value sum;
   for (auto [asked, set] : llvm::zip(looked.asked, looked.set)) {
@@ -188,9 +188,8 @@ Value FunctionLowering::voteOnElements(Operation *op, Value viewed, Value positi
 void FunctionLowering::lowerHideUnset(tile::HideUnsetOp op) {
   SmallVector<Value> elements(fragmentOf(op.getSource()));
   const int64_t cols = cast<RankedTensorType>(op.getSource().getType()).getDimSize(1), groups = groupsOf(cols);
-  lookAtElements(op.getView(), op.getIndex(), cols);
   SmallVector<Value> words; // of 32 columns each, the lowest bit that of the thread's first one
-  for (Value set : looked.set) {
+  for (Value set : lookAtElements(op.getView(), op.getIndex(), cols).set) {
     Value word = NVVM::VoteSyncOp::create(b, b.getI32Type(), i32(-1), set, NVVM::VoteSyncKind::ballot);
     words.push_back(arith::ShRUIOp::create(b, word, laneCol));
   }

@@ -58,6 +58,17 @@ Value FunctionLowering::rowInStep(int64_t slab, int64_t half) {
 
 Value FunctionLowering::colOf(int64_t group) { return arith::AddIOp::create(b, laneCol, i32(8 * group)); }
 
+// Of the family sm_80 the thread's part joins what belongs to the step first: else a sum for each column would be kept
+// through a loop.
+Value FunctionLowering::sharedColumn(Value base) {
+  return roles ? base : Value(arith::AddIOp::create(b, base, laneCol));
+}
+
+Value FunctionLowering::columnFrom(Value shared, int64_t group, int64_t e) {
+  Value rest = roles ? Value(arith::AddIOp::create(b, colOf(group), i32(e % 2))) : i32(8 * group + e % 2);
+  return arith::AddIOp::create(b, shared, rest);
+}
+
 void FunctionLowering::ifThen(Value condition, llvm::function_ref<void()> body) {
   auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
@@ -234,12 +245,12 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
     return lowerRandomBits(random);
   }
   if (auto all = dyn_cast<tile::AllSetOp>(op)) {
-    Value vote = voteOnElements(all, all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
+    Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
     scalars.map(all.getAll(), vote);
     return success();
   }
   if (auto any = dyn_cast<tile::AnySetOp>(op)) {
-    Value vote = voteOnElements(any, any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
+    Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
     scalars.map(any.getAny(), vote);
     return success();
   }

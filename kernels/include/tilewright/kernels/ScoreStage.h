@@ -45,6 +45,10 @@ struct ProgramContext {
 
   /// Rows may begin to see keys after the first.
   bool hasStart() const { return windowOffset || rowBounds; }
+  /// Slabs of a warp's rows are asked one by one whether they hide anything (tile.hide). That takes registers from the
+  /// loads ahead of products, of which a step that has padding's bytes as well, in one body with full blocks, has none
+  /// to spare (3 percent of the time at head dim 128).
+  bool hidesBySlabs() const { return shape.storageOperands && (!realKeys || shape.twoBodies); }
   bool keysAreRows() const { return shape.orientation == tile::Orientation::KeysByQueries; }
   /// Axis of a score tile along which keys lie: the one that row statistics reduce.
   int64_t keyAxis() const { return keysAreRows() ? 0 : 1; }
@@ -107,14 +111,11 @@ public:
   virtual mlir::Value limits(ProgramContext &context) = 0;
 
   void begin(ProgramContext &context) override;
-  /// What lies before each row's end; visibleFromStart is the other side.
+  /// What lies before each row's end; hideBeforeStart is the other side.
   mlir::Value visible(ProgramContext &context, const ScoreTile &tile) override;
-  /// Which elements are not before their row's start (i1 tile); null if rows begin with the first key.
-  mlir::Value visibleFromStart(ProgramContext &context, const ScoreTile &tile);
-  /// What both compare with: a rank-1 i32 tile of each row's end, and of its start, null if rows begin with the first
-  /// key.
-  mlir::Value ends() const { return ends_; }
-  mlir::Value starts() const { return starts_; }
+  mlir::Value hide(ProgramContext &context, const ScoreTile &tile, mlir::Value scores) override;
+  /// The scores with -inf before their row's start, where rows may begin to see keys after the first.
+  mlir::Value hideBeforeStart(ProgramContext &context, const ScoreTile &tile, mlir::Value scores);
   /// First visible key column of one row, as an index, and the first hidden one after it (at most; or before it, where
   /// the row sees nothing).
   IrInt startOf(ProgramContext &context, mlir::Value row);
@@ -126,7 +127,7 @@ private:
   /// A bound (0 begins, 1 ends) of one row, as an index.
   IrInt boundOf(ProgramContext &context, int64_t which, mlir::Value row);
 
-  mlir::Value ends_, starts_;
+  mlir::Value ends_, starts_; ///< rank-1 tiles of i32; no starts if rows begin with the first key
   mlir::Value bounds_[2]; ///< views of this batch entry's row bounds
 };
 
