@@ -58,6 +58,9 @@ struct Masking {
   /// i1: the block has keys before some row's start, or behind some row's end, or both, which few have. Null where
   /// partial blocks are cut on both sides alike.
   Value starts = {}, ends = {};
+  /// i1: only one half of the program's rows sees keys of the block, and whether it is the second one. Nulls where
+  /// nobody asks.
+  Value oneHalf = {}, upperHalf = {};
 };
 
 class Forward {
@@ -88,6 +91,7 @@ private:
   Softmax step(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepMatrix(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking);
+  Softmax partialStep(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax stepIfReal(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking);
   Softmax choose(Value condition, const Softmax &state, llvm::function_ref<Softmax()> then,
                  llvm::function_ref<Softmax()> otherwise);
@@ -98,6 +102,7 @@ private:
   Value dropped(Value probabilities, Value firstKey);
   Value finiteReference(Value m);
   void makeViews();
+  void findHalves();
   void store(const Softmax &state, Value empty, Value inverse);
   void storeProbs(const Softmax &state, Value inverse, Value queries);
   Value logSumExp(const Softmax &state);
@@ -126,6 +131,7 @@ private:
   Value zero, head, kvHead, keys, values;
   std::optional<HoleBlocks<IrInt>> holes; ///< blocks that may have padding between real keys; none without such a mask
   VisitedKeys visited; ///< by this program
+  std::optional<HalfBlocks<IrInt>> halves; ///< blocks that one half of its rows sees; none where nobody asks
   Value exponentFactor; ///< f32: exp(L - max L) is exp2((score - m) * exponentFactor)
 };
 
@@ -398,6 +404,23 @@ Softmax Forward::choose(Value condition, const Softmax &state, llvm::function_re
   return {chosen[0], chosen[1], chosen[2]};
 }
 
+/// The step of a block that the mask cuts: where only one half of the rows sees some of its keys, that half's work.
+Softmax Forward::partialStep(const Softmax &state, Value queries, const KeyBlock &block, const Masking &masking) {
+  if (!masking.oneHalf) {
+    return stepIfReal(state, queries, block, masking);
+  }
+  auto half = [&] {
+    SmallVector<Value> kept{state.m, state.l, state.acc};
+    auto op = tile::OnHalfOp::create(b, ValueRange(kept).getTypes(), masking.upperHalf, kept);
+    OpBuilder::InsertionGuard guard(b);
+    b.createBlock(&op.getBody());
+    Softmax next = stepMatrix(state, queries, block, masking);
+    tile::YieldOp::create(b, ValueRange{next.m, next.l, next.acc});
+    return Softmax{op.getResult(0), op.getResult(1), op.getResult(2)};
+  };
+  return choose(masking.oneHalf, state, half, [&] { return stepMatrix(state, queries, block, masking); });
+}
+
 /// The step of a ring's block: keys and values are loaded ahead of its branches.
 Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey, const Masking &masking) {
   Masking ahead = masking;
@@ -412,7 +435,9 @@ Softmax Forward::stepOfRing(const Softmax &state, Value queries, Value firstKey,
   return choose(
       masking.when, state,
       [&] {
-        return stepIfReal(state, queries, block, Masking{true, {}, masking.padding, masking.starts, masking.ends});
+        Masking partial = masking;
+        partial.when = {};
+        return partialStep(state, queries, block, partial);
       },
       [&] { return stepMatrix(state, queries, block, Masking{}); });
 }
@@ -562,6 +587,20 @@ void Forward::makeViews() {
   }
 }
 
+/// Of blocks on a mask's edge one half of the rows may see nothing. Where such blocks have a step of their own, it asks.
+/// Padding cuts all rows alike.
+void Forward::findHalves() {
+  const bool rowsDiffer = p.features.mask != attn::MaskKind::None || context.windowOffset || documentsAlone();
+  if (!context.shape.halves || !rowsDiffer || p.keyPadding) {
+    return;
+  }
+  const int64_t half = blockM / 2;
+  IrInt first{&b, context.firstRow}, last{&b, context.lastRow};
+  IrInt lowerEnd = stages.interval->endOf(context, minOf(first + (half - 1), last).value);
+  IrInt upperStart = stages.interval->startOf(context, minOf(first + half, last).value);
+  halves = halfBlocks(lowerEnd, upperStart, {&b, visited.firstKey ? visited.firstKey : zero}, blockN);
+}
+
 void Forward::build() {
   placeProgram();
   exponentFactor = makeExponentFactor();
@@ -576,6 +615,7 @@ void Forward::build() {
   visited = stages.interval->visited(context);
   const KeyBlockRanges<IrInt> &ranges = visited.blocks;
   makeViews();
+  findHalves();
 
   Value queries = loadQueries();
   Value noSum = context.shape.storageOperands ? b.fill({blockM, kPartialSums}, 0.0f) : b.fill({blockM}, 0.0f);
@@ -591,7 +631,7 @@ void Forward::build() {
     // at head dim 64, nothing at 128); a second body costs code and compile time, which rows of few keys do not pay
     // back. A branch around scores and maxima and no more was slower than either, and loops of their own for full and
     // partial blocks would be a third body.
-    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, PaddingOfBlock padding) {
+    auto masking = [&](Value block, PaddingOfBlock padding) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
       if (!start) {
         return Masking{true, padding.padded ? arith::OrIOp::create(b, padding.padded, partial) : partial, padding};
@@ -603,6 +643,17 @@ void Forward::build() {
       }
       Value ends = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.cutFrom.value);
       return Masking{true, partial, padding, starts, ends};
+    };
+    state = loop(state, queries, ranges.begin, ranges.end, [&](Value block, PaddingOfBlock padding) {
+      Masking of = masking(block, padding);
+      if (halves) {
+        of.upperHalf = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, halves->upperFrom.value);
+        of.oneHalf = of.upperHalf;
+        if (start) {
+          of.oneHalf = arith::OrIOp::create(b, of.upperHalf, b.lessI(block, halves->lowerUpTo.value));
+        }
+      }
+      return of;
     });
   } else {
     Value anyHoles = holes ? b.lessI(zero, holes->end.value) : Value();

@@ -13,8 +13,11 @@ std::optional<ProgramShape> ProgramShape::of(Attribute schedule) {
     return ProgramShape{cpu.getOrientation(), cpu.getBlockM(), cpu.getBlockN(), false};
   }
   if (auto gpu = dyn_cast_or_null<tile::GpuScheduleAttr>(schedule)) {
+    // Where a block has as many keys as a program rows, hardly any is seen by one half of them alone.
+    const bool halves = gpu.getBodies() == 2 && gpu.getBlockM() % (32 * gpu.getWarps()) == 0 &&
+                        gpu.getBlockN() < gpu.getBlockM();
     return ProgramShape{tile::Orientation::QueriesByKeys, gpu.getBlockM(), gpu.getBlockN(), true,
-                        gpu.getPersistent() != 0, gpu.getStages() > 1, gpu.getBodies() == 2};
+                        gpu.getPersistent() != 0, gpu.getStages() > 1, gpu.getBodies() == 2, halves};
   }
   return std::nullopt;
 }

@@ -309,6 +309,44 @@ def test_cuda_padding_wherever_its_holes_are(schedule, causal, sk, torch):
     check("padding", out.double().cpu().numpy(), lse.cpu().numpy(), *expect(causal=causal), "float16")
 
 
+HALF_SEEN = {
+    "causal": dict(causal=True),
+    "window": dict(causal=True, window_size=(150, 0)),
+    "both sides": dict(window_size=(40, 70)),
+    "documents": dict(document_ids=True),
+    "causal documents": dict(document_ids=True, causal=True),
+    "glm": dict(causal=True, glm_mask=True),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("lengths", ((421, 421), (77, 413), (300, 130)))
+@pytest.mark.parametrize("name", HALF_SEEN)
+@pytest.mark.parametrize("schedule", ("qk:128x96:w4:s2:b2", "qk:128x64:w4:s2:b2", "qk:64x16:w2:s2:b2"))
+def test_cuda_blocks_that_half_of_the_rows_sees(schedule, name, lengths, torch):
+    """Of a program's 128 rows (or 64) only the first or the second half sees keys of some blocks; documents end at any
+    row, and some have fewer rows than a half."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch.cuda.is_available() is False")
+    sq, sk = lengths
+    arguments = dict(HALF_SEEN[name])
+    rng = np.random.default_rng(11)
+    q, k, v = (rng.standard_normal((2, n, 3, 64)).astype(np.float16) for n in (sq, sk, sk))
+    if "document_ids" in arguments:
+        if sq != sk:
+            pytest.skip("documents ask for seqlen_q == seqlen_k")
+        ends = np.array([[3, 66, 190, 200, 333, sk], [64, 128, 129, 257, 400, sk]])
+        arguments["document_ids"] = (np.arange(sk)[None, :, None] >= ends[:, None, :]).sum(-1).astype(np.int32)
+    if "glm_mask" in arguments:
+        arguments["glm_mask"] = np.array([sk // 3, 65], dtype=np.int32)
+    expected = reference.attention(*(x.astype(np.float64) for x in (q, k, v)), return_lse=True, **arguments)
+    on_device = {key: torch.from_numpy(value).cuda() if isinstance(value, np.ndarray) else value
+                 for key, value in arguments.items()}
+    out, lse = flash_attn_func(*(torch.from_numpy(x).cuda() for x in (q, k, v)), return_lse=True,
+                               engine=Engine(schedule=schedule), **on_device)
+    check(name, out.double().cpu().numpy(), lse.cpu().numpy(), *expected, "float16")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ("bias", "attn_mask"))
 def test_cuda_tensors_beyond_2_to_31_elements(name, torch):

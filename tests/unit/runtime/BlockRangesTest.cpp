@@ -352,6 +352,24 @@ TEST(BlockRanges, HolesAgainstEveryElement) {
   }
 }
 
+/// Which blocks have no key before the first half's end, and which none from the second half's start on.
+TEST(BlockRanges, HalvesAgainstEveryBlock) {
+  for (int64_t blockN : {1, 3, 4}) {
+    for (int64_t lowerEnd = 0; lowerEnd < 14; ++lowerEnd) {
+      for (int64_t upperStart = 0; upperStart < 14; ++upperStart) {
+        for (int64_t firstKey = 0; firstKey < 16; ++firstKey) {
+          const auto halves = kernels::halfBlocks(lowerEnd, upperStart, firstKey, blockN);
+          for (int64_t block = 0; block < 16; ++block) {
+            const int64_t first = firstKey + block * blockN, end = first + blockN;
+            ASSERT_EQ(block >= halves.upperFrom, first >= lowerEnd) << lowerEnd << " " << firstKey << " " << block;
+            ASSERT_EQ(block < halves.lowerUpTo, end <= upperStart) << upperStart << " " << firstKey << " " << block;
+          }
+        }
+      }
+    }
+  }
+}
+
 /// A window's starts and limits, and the ranges of every block of rows, against the elements.
 TEST(BlockRanges, WindowsAgainstEveryElement) {
   for (int64_t sq : {1, 5, 12}) {

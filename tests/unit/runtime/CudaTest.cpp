@@ -257,7 +257,7 @@ TEST_F(Cuda, TheTableIsAskedWhatHidesKeysAndHowMany) {
   EXPECT_EQ(kernels::toText(forwardSchedule(documents, options)), "qk:64x64:w4:s2:c4");
   EXPECT_EQ(kernels::toText(forwardSchedule(with([](AttentionProblem &p) { p.documents.given = true; }), options)),
             "qk:128x96:w4:s2:b2");
-  EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), "qk:128x64:w4:s2");
+  EXPECT_EQ(kernels::toText(forwardSchedule(window, options)), "qk:128x64:w4:s2:b2");
   EXPECT_EQ(kernels::toText(forwardSchedule(twoSided, options)), "qk:128x96:w4:s2:b2");
 
   expectAsked(with([](AttentionProblem &p) { p.keyPadding.given = true; }), {.plainScores = true, .longRows = true},

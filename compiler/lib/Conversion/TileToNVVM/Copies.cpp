@@ -114,7 +114,7 @@ bool FunctionLowering::mayStandAheadOfProduct(Operation &op) {
   if (auto ifOp = dyn_cast<scf::IfOp>(op); ifOp && (onlyStartsCopies(ifOp) || holdsProduct(op))) {
     return true;
   }
-  return isa<tile::DotOp, tile::CommitLoadsOp, tile::ClearRowsOp>(op) || isScalarWork(op);
+  return isa<tile::DotOp, tile::OnHalfOp, tile::CommitLoadsOp, tile::ClearRowsOp>(op) || isScalarWork(op);
 }
 
 FunctionLowering::HeldCopies FunctionLowering::copiesForBranchesOf(scf::IfOp op) {

@@ -14,6 +14,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "tilewright/Target/GpuTarget.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/bit.h"
 #include <functional>
@@ -93,6 +94,7 @@ private:
   mlir::LogicalResult lowerFor(mlir::scf::ForOp op);
   mlir::LogicalResult lowerIf(mlir::scf::IfOp op);
   mlir::LogicalResult lowerWhile(mlir::scf::WhileOp op);
+  mlir::LogicalResult lowerOnHalf(tile::OnHalfOp op);
   void findNumbers(); ///< of blocks and rows: sets `numbers`
   void narrow(mlir::Value value);
   /// What this thread holds of tiles, and scalars, in order.
@@ -250,6 +252,8 @@ private:
   /// Address of an element of a view, and the element; one new index a dimension.
   mlir::Value addressOf(tile::ViewOp view, mlir::ValueRange indices);
   mlir::Value loadElement(tile::ViewOp view, mlir::ValueRange indices);
+  /// The first of the warp's rows, i32; in a tile.on_half of that half.
+  mlir::Value warpRow();
   /// Row of slab `slab`, lower (0) or upper (1) half, that this thread holds: i32.
   mlir::Value rowOf(int64_t slab, int64_t half);
   /// The same; within a loop LLVM does not compute it, and what is made of it, ahead of the loop (tile-sink-rows).
@@ -260,7 +264,7 @@ private:
   /// the column of element `e` of a group.
   mlir::Value sharedColumn(mlir::Value base);
   mlir::Value columnFrom(mlir::Value shared, int64_t group, int64_t e);
-  int64_t slabsOf(int64_t rows) const { return rows / (16 * warps); }
+  int64_t slabsOf(int64_t rows) const { return rows / (16 * warps) / (halfRow ? 2 : 1); }
   /// Elements of a tile that a thread holds, where they are not packed.
   size_t countOf(mlir::RankedTensorType tile) const {
     int64_t slabs = slabsOf(tile.getDimSize(0));
@@ -287,6 +291,7 @@ private:
   llvm::DenseMap<mlir::Value, SharedBuffer> sharedBuffers;
   HeldCopies heldCopies;
   bool mayHoldCopies = false;
+  mlir::Value halfRow; ///< i32: in a tile.on_half, where its rows begin; else null
   LookedAt looked; ///< by the last vote
   mlir::Value copiesBehind; ///< i32: copies that are emitted now wait for it; or null
   llvm::SmallVector<mlir::Value> loopNumbers; ///< of the loops around, i32

@@ -148,7 +148,7 @@ LogicalResult FunctionLowering::lowerDot(tile::DotOp op) {
   right.buffer = rightBuffer;
   if (aShared) {
     left.buffer = sharedBuffers.find(op.getA())->second;
-    left.row = arith::AddIOp::create(b, arith::MulIOp::create(b, warp, i32(16)), low4);
+    left.row = arith::AddIOp::create(b, warpRow(), low4);
     left.unit = arith::MulIOp::create(b, high, i32(16));
   }
   if (op.getTransB()) {

@@ -41,9 +41,13 @@ Value FunctionLowering::loadElement(tile::ViewOp view, ValueRange indices) {
 }
 
 Value FunctionLowering::rowOf(int64_t slab, int64_t half) {
-  Value first = arith::MulIOp::create(b, warp, i32(16));
-  Value row = arith::AddIOp::create(b, first, laneRow);
+  Value row = arith::AddIOp::create(b, warpRow(), laneRow);
   return arith::AddIOp::create(b, row, i32(slab * 16 * warps + half * 8));
+}
+
+Value FunctionLowering::warpRow() {
+  Value first = arith::MulIOp::create(b, warp, i32(16));
+  return halfRow ? arith::AddIOp::create(b, first, halfRow) : first;
 }
 
 Value FunctionLowering::rowInStep(int64_t slab, int64_t half) {
@@ -197,6 +201,9 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   }
   if (auto rolesOp = dyn_cast<tile::RolesOp>(op)) {
     return lowerRoles(rolesOp);
+  }
+  if (auto half = dyn_cast<tile::OnHalfOp>(op)) {
+    return lowerOnHalf(half);
   }
   if (auto fill = dyn_cast<tile::FillOp>(op)) {
     return lowerFill(fill);
@@ -499,6 +506,56 @@ LogicalResult FunctionLowering::lowerIf(scf::IfOp op) {
     heldCopies = behind;
   }
   bind(op.getResults(), newIf.getResults());
+  return success();
+}
+
+/// Of every tile that comes in the threads' slabs of one half are chosen, and all within is lowered for tiles of so
+/// many slabs, whose rows begin at the half's.
+LogicalResult FunctionLowering::lowerOnHalf(tile::OnHalfOp op) {
+  Value upper = scalars.lookup(op.getUpper());
+  SmallVector<SmallVector<Value>> kept;
+  for (Value tile : op.getKept()) {
+    kept.emplace_back(fragmentOf(tile));
+  }
+  llvm::MapVector<Value, Fragment> outside;
+  op.walk([&](Operation *inner) {
+    for (Value operand : inner->getOperands()) {
+      if (inner != op && isTile(operand) && !op.getBody().isAncestor(operand.getParentRegion())) {
+        outside.try_emplace(operand, fragments.lookup(operand));
+      }
+    }
+  });
+  for (auto &[tile, whole] : outside) {
+    const size_t count = whole.elements.size() / 2;
+    SmallVector<Value> &half = fragments[tile].elements;
+    half.clear();
+    for (size_t i = 0; i < count; ++i) {
+      Value lower = whole.elements[i], higher = whole.elements[count + i];
+      half.push_back(lower == higher ? lower : Value(arith::SelectOp::create(b, upper, higher, lower)));
+    }
+  }
+  const int64_t rows = cast<RankedTensorType>(op.getResult(0).getType()).getDimSize(0);
+  halfRow = arith::SelectOp::create(b, upper, i32(rows / 2), i32(0));
+  LogicalResult status = lowerBlock(op.getBody().front());
+  halfRow = {};
+  if (failed(status)) {
+    return failure();
+  }
+  for (auto [i, tile] : llvm::enumerate(op.getBody().front().getTerminator()->getOperands())) {
+    const SmallVector<Value> computed(fragmentOf(tile));
+    SmallVector<Value> &both = kept[i];
+    for (size_t e = 0; e < computed.size(); ++e) {
+      Value &lower = both[e], &higher = both[computed.size() + e];
+      lower = arith::SelectOp::create(b, upper, lower, computed[e]);
+      higher = arith::SelectOp::create(b, upper, computed[e], higher);
+    }
+  }
+  for (auto &[tile, whole] : outside) {
+    fragments[tile] = whole;
+  }
+  for (auto [result, elements] : llvm::zip_equal(op.getResults(), kept)) {
+    fragments[result] = Fragment{elements, false};
+  }
   return success();
 }
 

@@ -67,7 +67,7 @@ bool isKnown(Operation *op) {
          isa<scf::ForOp, scf::IfOp, scf::WhileOp, scf::ConditionOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp,
              tile::ViewOp, tile::LoadOp, tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp,
              tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp,
-             tile::RescaleOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
+             tile::RescaleOp, tile::OnHalfOp, tile::YieldOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
              tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp,
              tile::AsyncLoadOp, tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp,
              tile::ProgramCountOp>(op) ||
@@ -196,6 +196,14 @@ LogicalResult ProgramVerifier::verifyOp(Operation *op) {
     if (llvm::any_of(loop->getResultTypes(), [](Type type) { return isa<RankedTensorType>(type); })) {
       return op->emitOpError("expected a loop with a condition to carry no tiles on a GPU");
     }
+  }
+  if (auto half = dyn_cast<tile::OnHalfOp>(op)) {
+    const int64_t rows = cast<RankedTensorType>(half.getResult(0).getType()).getDimSize(0);
+    if (roles || rows % (2 * rowUnit) != 0) {
+      return op->emitOpError("expected a kernel of the family sm_80, and rows to be a multiple of ")
+             << 2 * rowUnit << ", 32 for each of " << warps << " warps, got " << rows;
+    }
+    return success();
   }
   if (auto dot = dyn_cast<tile::DotOp>(op)) {
     return roles ? verifyRoleProduct(op, dot.getA(), dot.getB(), dot.getAcc(), dot.getTransA()) : verifyDot(dot);

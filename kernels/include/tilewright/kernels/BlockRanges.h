@@ -91,6 +91,18 @@ template <typename Int> HoleBlocks<Int> holeBlocks(Int holesBegin, Int holesEnd,
   return {floorDiv(maxOf(holesBegin - firstKey, zero), blockN), ceilDiv(maxOf(holesEnd - firstKey, zero), blockN)};
 }
 
+/// Of a program's rows in two halves: key blocks from `upperFrom` on have no keys that the first half sees, and those
+/// before `lowerUpTo` none that the second one does. Counted from `firstKey`.
+template <typename Int> struct HalfBlocks {
+  Int upperFrom, lowerUpTo;
+};
+
+/// By where the first half's last row ends, and where the second half's first row begins.
+template <typename Int> HalfBlocks<Int> halfBlocks(Int lowerEnd, Int upperStart, Int firstKey, int64_t blockN) {
+  Int zero = firstKey - firstKey;
+  return {ceilDiv(maxOf(lowerEnd - firstKey, zero), blockN), floorDiv(maxOf(upperStart - firstKey, zero), blockN)};
+}
+
 } // namespace tilewright::kernels
 
 #endif // TILEWRIGHT_KERNELS_BLOCKRANGES_H

@@ -32,6 +32,7 @@ struct ProgramShape {
   bool persistent = false; ///< a GPU's block runs many programs, and may choose in which order
   bool ring = false;      ///< blocks of keys and values have arrived when a step begins: it may branch around products
   bool twoBodies = false; ///< key blocks that a mask cuts have a step of their own, in a loop with the others
+  bool halves = false;    ///< and where one half of the rows sees none of their keys, the other's work alone
 
   /// The shape that the attribute `tile.schedule` asks for; nothing if it is of another kind.
   static std::optional<ProgramShape> of(mlir::Attribute schedule);

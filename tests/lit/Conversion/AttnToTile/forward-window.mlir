@@ -4,6 +4,7 @@
 // RUN: sed -e 's/SCHEDULE/#tile.schedule<qk, 16 x 32, micro 4 x 1>/;s/TARGET/#tile.cpu<"x86-64-v3">/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,CPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,GPU
 // RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<16 x 32, warps 1, stages 2 bodies 2>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefixes=CHECK,TWO
+// RUN: sed -e 's/SCHEDULE/#tile.gpu_schedule<64 x 32, warps 2, stages 2 bodies 2>/;s/TARGET/#tile.gpu<"sm_80", sm 80>/' "%s" | tilewright-opt - -attn-expand | FileCheck "%s" --check-prefix=HALF
 
 !t = !attn.tensor<4 x f16, a2>
 !lse = !attn.tensor<3 x f32, strided>
@@ -57,6 +58,26 @@
 // TWO-NOT: tile.hide
 // TWO: tile.dot
 // TWO-NOT: scf.for
+
+// With fewer keys in a block than rows: of a block that one half of them sees, that half's work.
+// HALF-LABEL: func.func @window(
+// HALF: scf.for %[[N:[a-z0-9]+]] =
+// HALF: %[[PARTIAL:.*]] = arith.ori
+// HALF: arith.cmpi sge, %[[N]]
+// HALF: %[[UPPER:.*]] = arith.cmpi sge, %[[N]], %[[FROM:.*]] : index
+// HALF: %[[LOWER:.*]] = arith.cmpi slt, %[[N]], %[[UPTO:.*]] : index
+// HALF: %[[ONE:.*]] = arith.ori %[[UPPER]], %[[LOWER]] : i1
+// HALF: scf.if %[[PARTIAL]] -> (tensor<64xf32>, tensor<64x8xf32>, tensor<64x16xf32>) {
+// HALF: scf.if %[[ONE]] -> (tensor<64xf32>, tensor<64x8xf32>, tensor<64x16xf32>) {
+// HALF-NOT: tile.dot
+// HALF: tile.on_half %[[UPPER]] keeping
+// HALF: tile.dot
+// HALF: tile.dot
+// HALF: tile.yield
+// HALF: } else {
+// HALF-NOT: tile.on_half
+// HALF: tile.hide
+// HALF: return
 // CHECK: return
 func.func @window(%q: !t, %k: !t, %v: !t, %out: !t, %lse: !lse, %wo: i64, %scale: f32, %sq: i64, %sk: i64, %h: i64,
                   %hpk: i64, %o: i64, %w: i64) attributes {tile.schedule = SCHEDULE, tile.target = TARGET} {

@@ -318,7 +318,7 @@ func.func @fused_empty_body() {
 // -----
 
 func.func @yield_outside_fused(%x: tensor<4xf32>) {
-  // expected-error @+1 {{'tile.yield' op expects parent op 'tile.fused'}}
+  // expected-error @+1 {{'tile.yield' op expects parent op to be one of 'tile.fused, tile.on_half'}}
   tile.yield %x : tensor<4xf32>
 }
 
@@ -425,6 +425,57 @@ func.func @fold_columns(%x: tensor<16x12xf32>, %l: tensor<16x8xf32>) {
 func.func @hide_limits(%x: tensor<16x8xf32>, %l: tensor<8xi32>, %c: i32) {
   // expected-error @+1 {{tile.hide-C1: expected a limit for each row, got 'tensor<16x8xf32>' and 'tensor<8xi32>'}}
   %s = tile.hide %x from %l at %c : tensor<16x8xf32>, tensor<8xi32>
+  return
+}
+
+// -----
+
+func.func @on_half_yield(%u: i1, %x: tensor<16x8xf32>, %y: tensor<16x16xf32>) {
+  // expected-error @+1 {{tile.on_half-C1: expected kept tiles and tile.yield of ('tensor<16x8xf32>'), got ('tensor<16x8xf32>') and tile.yield of ('tensor<16x16xf32>')}}
+  %r = tile.on_half %u keeping %x : tensor<16x8xf32> -> tensor<16x8xf32> {
+    tile.yield %y : tensor<16x16xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @on_half_kept(%u: i1, %x: tensor<16x8xf32>, %y: tensor<16x16xf32>) {
+  // expected-error @+1 {{tile.on_half-C1: expected kept tiles and tile.yield of ('tensor<16x8xf32>'), got ('tensor<16x16xf32>') and tile.yield of ('tensor<16x8xf32>')}}
+  %r = tile.on_half %u keeping %y : tensor<16x16xf32> -> tensor<16x8xf32> {
+    tile.yield %x : tensor<16x8xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @on_half_rows(%u: i1, %x: tensor<16x8xf32>, %y: tensor<32xf32>) {
+  // expected-error @+1 {{tile.on_half-C2: expected an even number of rows, the same in all tiles, got 'tensor<32xf32>'}}
+  %r:2 = tile.on_half %u keeping %x, %y : tensor<16x8xf32>, tensor<32xf32> -> tensor<16x8xf32>, tensor<32xf32> {
+    tile.yield %x, %y : tensor<16x8xf32>, tensor<32xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @on_half_odd(%u: i1, %x: tensor<15x8xf32>) {
+  // expected-error @+1 {{tile.on_half-C2: expected an even number of rows, the same in all tiles, got 'tensor<15x8xf32>'}}
+  %r = tile.on_half %u keeping %x : tensor<15x8xf32> -> tensor<15x8xf32> {
+    tile.yield %x : tensor<15x8xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @on_half_mixes(%u: i1, %x: tensor<16x16xf32>) {
+  // expected-error @+1 {{tile.on_half-C3: expected no loop, transpose, reduction over rows or store, got tile.transpose}}
+  %r = tile.on_half %u keeping %x : tensor<16x16xf32> -> tensor<16x16xf32> {
+    %t = tile.transpose %x : tensor<16x16xf32> -> tensor<16x16xf32>
+    tile.yield %t : tensor<16x16xf32>
+  }
   return
 }
 

@@ -192,6 +192,19 @@ func.func @staging(%v: !tile.view<2 x bf16, unit 16>, %i: index, %t: tensor<16x8
   return
 }
 
+// CHECK-LABEL: func.func @on_half(
+// CHECK-SAME: %[[UPPER:[a-z0-9_]+]]: i1
+func.func @on_half(%upper: i1, %m: tensor<64xf32>, %acc: tensor<64x16xf32>) -> (tensor<64xf32>, tensor<64x16xf32>) {
+  // CHECK: tile.on_half %[[UPPER]] keeping %{{.*}}, %{{.*}} : tensor<64xf32>, tensor<64x16xf32> -> tensor<64xf32>, tensor<64x16xf32> {
+  %r:2 = tile.on_half %upper keeping %m, %acc : tensor<64xf32>, tensor<64x16xf32> -> tensor<64xf32>, tensor<64x16xf32> {
+    %n = tile.exp2 %m : tensor<64xf32>
+    %k = tile.rescale %acc by %n : tensor<64x16xf32>, tensor<64xf32>
+    // CHECK: tile.yield %{{.*}}, %{{.*}} : tensor<64xf32>, tensor<64x16xf32>
+    tile.yield %n, %k : tensor<64xf32>, tensor<64x16xf32>
+  }
+  return %r#0, %r#1 : tensor<64xf32>, tensor<64x16xf32>
+}
+
 // A load whose rows a view of bytes chooses; the hull of such a view, and whether a stretch of it is set.
 // CHECK-LABEL: func.func @chosen_rows(
 // CHECK-SAME: %[[V:[a-z0-9_]+]]: !tile.view<2 x bf16, unit>, %[[W:[a-z0-9_]+]]: !tile.view<1 x i8, unit>, %[[ROW:[a-z0-9_]+]]: index, %{{[a-z0-9_]+}}: index, %[[WHEN:[a-z0-9_]+]]: i1)

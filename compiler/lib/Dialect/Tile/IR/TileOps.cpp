@@ -3,6 +3,7 @@
 // Verifiers of the tile dialect. Each message starts with the number of the constraint in TileOps.td that it checks.
 #include "tilewright/Dialect/Tile/IR/Tile.h"
 #include "tilewright/Target/GpuTarget.h"
+#include "mlir/Interfaces/LoopLikeInterface.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
@@ -324,6 +325,30 @@ LogicalResult FusedOp::verify() {
     }
   }
   return success();
+}
+
+LogicalResult OnHalfOp::verify() {
+  Operation &last = getBody().front().back();
+  if (!isa<YieldOp>(last) || last.getOperandTypes() != getResultTypes() || getKept().getTypes() != getResultTypes()) {
+    return emitOpError("tile.on_half-C1: expected kept tiles and tile.yield of (")
+           << getResultTypes() << "), got (" << getKept().getTypes() << ") and " << last.getName() << " of ("
+           << last.getOperandTypes() << ")";
+  }
+  for (Type type : getResultTypes()) {
+    const int64_t rows = cast<RankedTensorType>(type).getDimSize(0);
+    if (rows % 2 != 0 || rows != cast<RankedTensorType>(getResultTypes().front()).getDimSize(0)) {
+      return emitOpError("tile.on_half-C2: expected an even number of rows, the same in all tiles, got ") << type;
+    }
+  }
+  WalkResult result = getBody().walk([&](Operation *op) {
+    auto reduce = dyn_cast<ReduceOp>(op);
+    const bool mixes = isa<LoopLikeOpInterface, TransposeOp, StoreOp>(op) || (reduce && reduce.getAxis() == 0);
+    if (mixes) {
+      emitOpError("tile.on_half-C3: expected no loop, transpose, reduction over rows or store, got ") << op->getName();
+    }
+    return mixes ? WalkResult::interrupt() : WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
 }
 
 /// The result is one buffer of the ring.

@@ -594,9 +594,39 @@ def Tile_FusedOp : Tile_Op<"fused", [SingleBlock, NoRegionArguments, RecursiveMe
   let hasVerifier = 1;
 }
 
-def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["FusedOp"]>]> {
-  let summary = "ends the body of `tile.fused`";
-  let description = "Names the tiles that the group's results are. Example: `tile.yield %p : tensor<64x32xf32>`";
+def Tile_OnHalfOp : Tile_Op<"on_half", [SingleBlock, NoRegionArguments, RecursiveMemoryEffects]> {
+  let summary = "tiles of which one half of the rows is computed, and the other one kept (GPU)";
+  let description = [{
+    With `upper` the results' second half of rows is what the body computes, and the first half what `kept` has there;
+    without it is the other way round. The body is written for whole tiles, and only that half of its work is done: so
+    no row of what it yields may depend on other rows. Threads agree on `upper`. A step of a block of keys that one half
+    of a program's rows does not see is done in half the time.
+
+    Constraints
+    - `tile.on_half-C1`: kept tiles, and those that the terminator yields, have the results' types.
+    - `tile.on_half-C2`: all of them have the same number of rows, an even one.
+    - `tile.on_half-C3`: the body holds no loop, no transpose, no reduction over rows and no store.
+
+    Example:
+    ```mlir
+    %next:2 = tile.on_half %upper keeping %m, %acc : tensor<128xf32>, tensor<128x64xf32>
+        -> tensor<128xf32>, tensor<128x64xf32> {
+      %s = tile.dot %q, %k, %zero trans_b : ... -> tensor<128x96xf32>
+      ...
+      tile.yield %m_next, %acc_next : tensor<128xf32>, tensor<128x64xf32>
+    }
+    ```
+  }];
+  let arguments = (ins I1:$upper, Variadic<Tile_F32Tile>:$kept);
+  let results = (outs Variadic<Tile_F32Tile>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$upper `keeping` $kept `:` type($kept) `->` type($results) $body attr-dict";
+  let hasVerifier = 1;
+}
+
+def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["FusedOp", "OnHalfOp"]>]> {
+  let summary = "ends the body of `tile.fused` or `tile.on_half`";
+  let description = "Names the tiles that the results are made of. Example: `tile.yield %p : tensor<64x32xf32>`";
   let arguments = (ins Variadic<Tile_Tile>:$results);
   let assemblyFormat = "attr-dict ($results^ `:` type($results))?";
 }
