@@ -588,10 +588,12 @@ void Forward::makeViews() {
 }
 
 /// Of blocks on a mask's edge one half of the rows may see nothing. Where such blocks have a step of their own, it asks.
-/// Padding cuts all rows alike.
+/// Padding cuts all rows alike. With more than masks no schedule of the table has two bodies, and nobody has measured
+/// what a third one would bring.
 void Forward::findHalves() {
   const bool rowsDiffer = p.features.mask != attn::MaskKind::None || context.windowOffset || documentsAlone();
-  if (!context.shape.halves || !rowsDiffer || p.keyPadding) {
+  const bool masksAlone = stages.onlyScaled && !dropout && !p.keyPadding;
+  if (!context.shape.halves || !rowsDiffer || !masksAlone) {
     return;
   }
   const int64_t half = blockM / 2;

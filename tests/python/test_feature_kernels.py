@@ -316,6 +316,8 @@ HALF_SEEN = {
     "documents": dict(document_ids=True),
     "causal documents": dict(document_ids=True, causal=True),
     "glm": dict(causal=True, glm_mask=True),
+    "dropout": dict(causal=True, dropout_p=0.3, rng=(5, 7)),
+    "window, dropout, ALiBi": dict(causal=True, window_size=(150, 0), dropout_p=0.3, rng=(5, 7), alibi_slopes=True),
 }
 
 
@@ -340,7 +342,11 @@ def test_cuda_blocks_that_half_of_the_rows_sees(schedule, name, lengths, torch):
         arguments["document_ids"] = (np.arange(sk)[None, :, None] >= ends[:, None, :]).sum(-1).astype(np.int32)
     if "glm_mask" in arguments:
         arguments["glm_mask"] = np.array([sk // 3, 65], dtype=np.int32)
-    expected = reference.attention(*(x.astype(np.float64) for x in (q, k, v)), return_lse=True, **arguments)
+    if "alibi_slopes" in arguments:
+        arguments["alibi_slopes"] = np.array([0.5, 0.02, 0.001], dtype=np.float32)
+    asked = {key: value for key, value in arguments.items() if key != "rng"}
+    asked["dropout_seed"], asked["dropout_offset"] = arguments.get("rng", (0, 0))
+    expected = reference.attention(*(x.astype(np.float64) for x in (q, k, v)), return_lse=True, **asked)
     on_device = {key: torch.from_numpy(value).cuda() if isinstance(value, np.ndarray) else value
                  for key, value in arguments.items()}
     out, lse = flash_attn_func(*(torch.from_numpy(x).cuda() for x in (q, k, v)), return_lse=True,

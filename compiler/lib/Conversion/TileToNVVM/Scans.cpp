@@ -24,10 +24,10 @@ LogicalResult FunctionLowering::lowerRandomBits(tile::RandomBitsOp op) {
   PhiloxEmitter philox(b, at(op.getKey0()), at(op.getKey1()));
   const int64_t slabs = slabsOf(type.getDimSize(0)), groups = groupsOf(cols), step = cols % 32 == 0 ? 4 : 2;
   SmallVector<Value> elements(countOf(type));
-  Value warpRow = arith::MulIOp::create(b, warp, i32(16));
+  Value ownRow = warpRow();
   for (int64_t slab = 0; slab < slabs; ++slab) {
     Value first = arith::AddIOp::create(b, at(op.getRow()), i32(slab * 16 * warps));
-    Value firstRow = arith::AddIOp::create(b, first, warpRow);
+    Value firstRow = arith::AddIOp::create(b, first, ownRow);
     // Of row 16 a + 8 s + r the group is 8 a + r, and a thread's r is its laneRow; of columns likewise.
     Value row = arith::AddIOp::create(b, arith::ShRUIOp::create(b, firstRow, i32(1)), laneRow);
     for (int64_t group = 0; group < groups; group += step) {

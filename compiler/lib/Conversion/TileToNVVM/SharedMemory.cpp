@@ -97,7 +97,7 @@ void FunctionLowering::lowerLoadShared(tile::LoadSharedOp op) {
   lanes.buffer = sharedBuffers.find(op.getBuffer())->second;
   Fragment result;
   result.packed = lanes.buffer.elementBytes == 2;
-  Value firstRow = arith::MulIOp::create(b, warp, i32(16));
+  Value firstRow = warpRow();
   if (result.packed) {
     lanes.row = arith::AddIOp::create(b, firstRow, arith::AndIOp::create(b, lane, i32(15)));
     lanes.unit = arith::MulIOp::create(b, arith::ShRUIOp::create(b, lane, i32(4)), i32(16));

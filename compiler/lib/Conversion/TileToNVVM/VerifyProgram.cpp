@@ -66,11 +66,10 @@ bool isKnown(Operation *op) {
   return isa<arith::ArithDialect>(op->getDialect()) ||
          isa<scf::ForOp, scf::IfOp, scf::WhileOp, scf::ConditionOp, scf::YieldOp, func::ReturnOp, tile::ProgramOp,
              tile::ViewOp, tile::LoadOp, tile::StoreOp, tile::LoadScalarOp, tile::DotOp, tile::ReduceOp,
-             tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp,
-             tile::RescaleOp, tile::OnHalfOp, tile::YieldOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
-             tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp,
-             tile::AsyncLoadOp, tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp,
-             tile::ProgramCountOp>(op) ||
+             tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp,
+             tile::OnHalfOp, tile::YieldOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
+             tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp,
+             tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::ProgramCountOp>(op) ||
          isRoleOp(op);
 }
 

@@ -43,6 +43,45 @@ func.func @half(%p: !tile.ptr<f32>, %x: f32, %n: i64, %limit: i64)
 
 // -----
 
+!q = !tile.shared<32 x 16 x bf16>
+
+// What depends on the row: index tiles, what is read from shared memory, random numbers.
+// CHECK-LABEL: llvm.func @rows(
+// CHECK: %[[ROW:.*]] = arith.select %{{.*}}, %c16_i32{{.*}}, %c0_i32{{.*}} : i32
+// CHECK: %[[WARP:.*]] = arith.addi %{{.*}}, %[[ROW]] : i32
+// CHECK: %[[OWN:.*]] = arith.addi %[[WARP]], %{{.*}} : i32
+// CHECK: arith.sitofp
+// CHECK: %[[READ:.*]] = arith.addi %{{.*}}, %[[ROW]] : i32
+// CHECK: %[[LANES:.*]] = arith.addi %[[READ]], %{{.*}} : i32
+// CHECK-COUNT-1: nvvm.ldmatrix
+// CHECK-NOT: nvvm.ldmatrix
+// CHECK: %[[DRAWN:.*]] = arith.addi %{{.*}}, %[[ROW]] : i32
+// CHECK: %[[FIRST:.*]] = arith.addi %{{.*}}, %[[DRAWN]] : i32
+// CHECK: arith.shrui %[[FIRST]]
+// CHECK: llvm.return
+func.func @rows(%p: !tile.ptr<f32>, %x: f32, %n: i64, %limit: i64)
+    attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<32 x 16, warps 1>, tile.target = #tile.gpu<"sm_80", sm 80>} {
+  %bias = tile.alloc_shared : !q
+  %zero = arith.constant 0 : i64
+  %upper = arith.cmpi ne, %n, %zero : i64
+  %a = arith.trunci %n : i64 to i32
+  %kept = tile.splat %x : tensor<32x16xf32>
+  %r = tile.on_half %upper keeping %kept : tensor<32x16xf32> -> tensor<32x16xf32> {
+    %rows = tile.index %a axis 0 : tensor<32x16xi32>
+    %f = arith.sitofp %rows : tensor<32x16xi32> to tensor<32x16xf32>
+    %half = tile.load_shared %bias : !q -> tensor<32x16xbf16>
+    %b = arith.extf %half : tensor<32x16xbf16> to tensor<32x16xf32>
+    %bits = tile.random_bits [%a, %a] counter(%a, %a) key(%a, %a) : tensor<32x16xi32>
+    %g = arith.sitofp %bits : tensor<32x16xi32> to tensor<32x16xf32>
+    %fb = arith.addf %f, %b : tensor<32x16xf32>
+    %s = arith.addf %fb, %g : tensor<32x16xf32>
+    tile.yield %s : tensor<32x16xf32>
+  }
+  return
+}
+
+// -----
+
 func.func @slabs(%x: f32, %n: i64)
     attributes {tile.kernel, tile.schedule = #tile.gpu_schedule<32 x 16, warps 2>, tile.target = #tile.gpu<"sm_80", sm 80>} {
   %zero = arith.constant 0 : i64

@@ -471,9 +471,22 @@ func.func @on_half_odd(%u: i1, %x: tensor<15x8xf32>) {
 // -----
 
 func.func @on_half_mixes(%u: i1, %x: tensor<16x16xf32>) {
-  // expected-error @+1 {{tile.on_half-C3: expected no loop, transpose, reduction over rows or store, got tile.transpose}}
+  // expected-error @+1 {{tile.on_half-C3: expected no loop, half, transpose, reduction over rows or store, got tile.transpose}}
   %r = tile.on_half %u keeping %x : tensor<16x16xf32> -> tensor<16x16xf32> {
     %t = tile.transpose %x : tensor<16x16xf32> -> tensor<16x16xf32>
+    tile.yield %t : tensor<16x16xf32>
+  }
+  return
+}
+
+// -----
+
+func.func @on_half_nested(%u: i1, %x: tensor<16x16xf32>) {
+  // expected-error @+1 {{tile.on_half-C3: expected no loop, half, transpose, reduction over rows or store, got tile.on_half}}
+  %r = tile.on_half %u keeping %x : tensor<16x16xf32> -> tensor<16x16xf32> {
+    %t = tile.on_half %u keeping %x : tensor<16x16xf32> -> tensor<16x16xf32> {
+      tile.yield %x : tensor<16x16xf32>
+    }
     tile.yield %t : tensor<16x16xf32>
   }
   return

@@ -342,9 +342,9 @@ LogicalResult OnHalfOp::verify() {
   }
   WalkResult result = getBody().walk([&](Operation *op) {
     auto reduce = dyn_cast<ReduceOp>(op);
-    const bool mixes = isa<LoopLikeOpInterface, TransposeOp, StoreOp>(op) || (reduce && reduce.getAxis() == 0);
+    const bool mixes = isa<LoopLikeOpInterface, OnHalfOp, TransposeOp, StoreOp>(op) || (reduce && reduce.getAxis() == 0);
     if (mixes) {
-      emitOpError("tile.on_half-C3: expected no loop, transpose, reduction over rows or store, got ") << op->getName();
+      emitOpError("tile.on_half-C3: expected no loop, half, transpose, reduction over rows or store, got ") << op->getName();
     }
     return mixes ? WalkResult::interrupt() : WalkResult::advance();
   });

@@ -605,7 +605,7 @@ def Tile_OnHalfOp : Tile_Op<"on_half", [SingleBlock, NoRegionArguments, Recursiv
     Constraints
     - `tile.on_half-C1`: kept tiles, and those that the terminator yields, have the results' types.
     - `tile.on_half-C2`: all of them have the same number of rows, an even one.
-    - `tile.on_half-C3`: the body holds no loop, no transpose, no reduction over rows and no store.
+    - `tile.on_half-C3`: the body holds no loop, no other half, no transpose, no reduction over rows and no store.
 
     Example:
     ```mlir
