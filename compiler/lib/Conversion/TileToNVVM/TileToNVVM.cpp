@@ -3,6 +3,7 @@
 // convert-tile-to-nvvm: the pass, the kernel's signature, and the walk over blocks and loops. See Passes.td.
 #include "Lowering.h"
 #include "tilewright/Conversion/Passes.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 namespace tilewright {
 #define GEN_PASS_DEF_CONVERTTILETONVVM
@@ -177,162 +178,107 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (!heldCopies.copies.empty() && !mayStandAheadOfProduct(op)) {
     releaseCopies();
   }
-  if (auto forOp = dyn_cast<scf::ForOp>(op)) {
-    return lowerFor(forOp);
-  }
-  if (auto ifOp = dyn_cast<scf::IfOp>(op)) {
-    return lowerIf(ifOp);
-  }
-  if (auto dot = dyn_cast<tile::DotOp>(op)) {
-    if (!roles) {
-      return lowerDot(dot);
-    }
-    startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
-    awaitProduct(dot.getResult(), /*pending=*/0, dot.getResult());
+  auto done = [](auto lower) {
+    lower();
     return success();
-  }
-  if (auto start = dyn_cast<tile::StartDotOp>(op)) {
-    startProduct(start.getA(), start.getB(), start.getAcc(), start.getTransB(), start.getResult());
-    return success();
-  }
-  if (auto await = dyn_cast<tile::AwaitDotOp>(op)) {
-    awaitProduct(await.getStarted(), static_cast<int64_t>(await.getPending()), await.getResult());
-    return success();
-  }
-  if (auto rolesOp = dyn_cast<tile::RolesOp>(op)) {
-    return lowerRoles(rolesOp);
-  }
-  if (auto half = dyn_cast<tile::OnHalfOp>(op)) {
-    return lowerOnHalf(half);
-  }
-  if (auto fill = dyn_cast<tile::FillOp>(op)) {
-    return lowerFill(fill);
-  }
-  if (auto store = dyn_cast<tile::BulkStoreOp>(op)) {
-    return lowerBulkStore(store);
-  }
-  if (auto take = dyn_cast<tile::TakeOp>(op)) {
-    lowerTake(take);
-    return success();
-  }
-  if (auto release = dyn_cast<tile::ReleaseOp>(op)) {
-    lowerRelease(release);
-    return success();
-  }
-  if (auto reduce = dyn_cast<tile::ReduceOp>(op)) {
-    return lowerReduce(reduce);
-  }
-  if (auto fold = dyn_cast<tile::FoldOp>(op)) {
-    return lowerFold(fold);
-  }
-  if (auto rescale = dyn_cast<tile::RescaleOp>(op)) {
-    return lowerRescale(rescale);
-  }
-  if (auto hide = dyn_cast<tile::HideOp>(op)) {
-    lowerHide(hide);
-    return success();
-  }
-  if (auto hide = dyn_cast<tile::HideUnsetOp>(op)) {
-    lowerHideUnset(hide);
-    return success();
-  }
-  if (auto difference = dyn_cast<tile::ScaledDifferenceOp>(op)) {
-    return lowerScaledDifference(difference);
-  }
-  if (auto load = dyn_cast<tile::LoadOp>(op)) {
-    return lowerLoad(load);
-  }
-  if (auto store = dyn_cast<tile::StoreOp>(op)) {
-    return lowerStore(store);
-  }
-  if (auto load = dyn_cast<tile::LoadScalarOp>(op)) {
-    return lowerLoadScalar(load);
-  }
-  if (auto random = dyn_cast<tile::RandomBitsOp>(op)) {
-    return lowerRandomBits(random);
-  }
-  if (auto all = dyn_cast<tile::AllSetOp>(op)) {
-    Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
-    scalars.map(all.getAll(), vote);
-    return success();
-  }
-  if (auto any = dyn_cast<tile::AnySetOp>(op)) {
-    Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
-    scalars.map(any.getAny(), vote);
-    return success();
-  }
-  if (auto hull = dyn_cast<tile::HullOp>(op)) {
-    return lowerHull(hull);
-  }
-  if (auto copy = dyn_cast<tile::AsyncLoadOp>(op)) {
-    return lowerAsyncLoad(copy);
-  }
-  if (auto load = dyn_cast<tile::LoadSharedOp>(op)) {
-    lowerLoadShared(load);
-    return success();
-  }
-  if (auto clear = dyn_cast<tile::ClearRowsOp>(op)) {
-    lowerClearRows(clear);
-    return success();
-  }
-  if (auto alloc = dyn_cast<tile::AllocSharedOp>(op)) {
-    lowerAllocShared(alloc);
-    return success();
-  }
-  if (auto slot = dyn_cast<tile::SlotOp>(op)) {
-    lowerSlot(slot);
-    return success();
-  }
-  if (isa<tile::CommitLoadsOp>(op)) {
-    if (!heldCopies.copies.empty()) {
-      heldCopies.commit = true;
-      return success();
-    }
-    NVVM::CpAsyncCommitGroupOp::create(b);
-    return success();
-  }
-  if (auto await = dyn_cast<tile::AwaitLoadsOp>(op)) {
-    NVVM::CpAsyncWaitGroupOp::create(b, static_cast<uint32_t>(await.getPending()));
-    NVVM::Barrier0Op::create(b);
-    return success();
-  }
-  if (isa<tile::TakeTurnOp>(op)) {
-    takeTurn();
-    return success();
-  }
-  if (isa<tile::PassTurnOp>(op)) {
-    passTurn();
-    return success();
-  }
-  if (auto whileOp = dyn_cast<scf::WhileOp>(op)) {
-    return lowerWhile(whileOp);
-  }
-  if (auto claim = dyn_cast<tile::ClaimProgramOp>(op)) {
-    claimProgram(claim);
-    return success();
-  }
-  if (auto announce = dyn_cast<tile::AnnounceProgramOp>(op)) {
-    announceProgram(announce);
-    return success();
-  }
-  if (auto await = dyn_cast<tile::AwaitProgramOp>(op)) {
-    awaitProgram(await);
-    return success();
-  }
-  if (isa<tile::ProgramCountOp>(op)) {
-    // Blocks that are not persistent are as many as programs.
-    Value count = programs ? programs : NVVM::GridDimXOp::create(b, b.getI32Type()).getResult();
-    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), count).getResult());
-    return success();
-  }
-  if (isa<tile::ProgramOp>(op)) {
-    Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
-    scalars.map(op.getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
-    return success();
-  }
-  if (isa<tile::ViewOp>(op)) {
-    return success(); // read where it is accessed
-  }
+  };
+  return llvm::TypeSwitch<Operation *, LogicalResult>(&op)
+      .Case([&](scf::ForOp loop) { return lowerFor(loop); })
+      .Case([&](scf::WhileOp loop) { return lowerWhile(loop); })
+      .Case([&](scf::IfOp branch) { return lowerIf(branch); })
+      .Case([&](tile::OnHalfOp half) { return lowerOnHalf(half); })
+      // Products, in one piece and in two.
+      .Case([&](tile::DotOp dot) {
+        if (!roles) {
+          return lowerDot(dot);
+        }
+        return done([&] {
+          startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
+          awaitProduct(dot.getResult(), /*pending=*/0, dot.getResult());
+        });
+      })
+      .Case([&](tile::StartDotOp dot) {
+        return done(
+            [&] { startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult()); });
+      })
+      .Case([&](tile::AwaitDotOp dot) {
+        return done(
+            [&] { awaitProduct(dot.getStarted(), static_cast<int64_t>(dot.getPending()), dot.getResult()); });
+      })
+      // Rows and scores.
+      .Case([&](tile::ReduceOp reduce) { return lowerReduce(reduce); })
+      .Case([&](tile::FoldOp fold) { return lowerFold(fold); })
+      .Case([&](tile::RescaleOp rescale) { return lowerRescale(rescale); })
+      .Case([&](tile::ScaledDifferenceOp difference) { return lowerScaledDifference(difference); })
+      .Case([&](tile::HideOp hide) { return done([&] { lowerHide(hide); }); })
+      .Case([&](tile::HideUnsetOp hide) { return done([&] { lowerHideUnset(hide); }); })
+      .Case([&](tile::RandomBitsOp random) { return lowerRandomBits(random); })
+      // Global memory.
+      .Case([&](tile::ViewOp) { return success(); }) // read where it is accessed
+      .Case([&](tile::LoadOp load) { return lowerLoad(load); })
+      .Case([&](tile::StoreOp store) { return lowerStore(store); })
+      .Case([&](tile::BulkStoreOp store) { return lowerBulkStore(store); })
+      .Case([&](tile::LoadScalarOp load) { return lowerLoadScalar(load); })
+      .Case([&](tile::AllSetOp all) {
+        return done([&] {
+          Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
+          scalars.map(all.getAll(), vote);
+        });
+      })
+      .Case([&](tile::AnySetOp any) {
+        return done([&] {
+          Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
+          scalars.map(any.getAny(), vote);
+        });
+      })
+      .Case([&](tile::HullOp hull) { return lowerHull(hull); })
+      // Shared memory, and copies into it.
+      .Case([&](tile::AllocSharedOp alloc) { return done([&] { lowerAllocShared(alloc); }); })
+      .Case([&](tile::SlotOp slot) { return done([&] { lowerSlot(slot); }); })
+      .Case([&](tile::LoadSharedOp load) { return done([&] { lowerLoadShared(load); }); })
+      .Case([&](tile::ClearRowsOp clear) { return done([&] { lowerClearRows(clear); }); })
+      .Case([&](tile::AsyncLoadOp copy) { return lowerAsyncLoad(copy); })
+      .Case([&](tile::CommitLoadsOp) {
+        if (!heldCopies.copies.empty()) {
+          heldCopies.commit = true;
+          return success();
+        }
+        NVVM::CpAsyncCommitGroupOp::create(b);
+        return success();
+      })
+      .Case([&](tile::AwaitLoadsOp await) {
+        NVVM::CpAsyncWaitGroupOp::create(b, static_cast<uint32_t>(await.getPending()));
+        NVVM::Barrier0Op::create(b);
+        return success();
+      })
+      // Roles and programs.
+      .Case([&](tile::RolesOp both) { return lowerRoles(both); })
+      .Case([&](tile::FillOp fill) { return lowerFill(fill); })
+      .Case([&](tile::TakeOp take) { return done([&] { lowerTake(take); }); })
+      .Case([&](tile::ReleaseOp release) { return done([&] { lowerRelease(release); }); })
+      .Case([&](tile::TakeTurnOp) { return done([&] { takeTurn(); }); })
+      .Case([&](tile::PassTurnOp) { return done([&] { passTurn(); }); })
+      .Case([&](tile::ClaimProgramOp claim) { return done([&] { claimProgram(claim); }); })
+      .Case([&](tile::AnnounceProgramOp announce) { return done([&] { announceProgram(announce); }); })
+      .Case([&](tile::AwaitProgramOp await) { return done([&] { awaitProgram(await); }); })
+      .Case([&](tile::ProgramCountOp count) {
+        // Blocks that are not persistent are as many as programs.
+        Value known = programs ? programs : NVVM::GridDimXOp::create(b, b.getI32Type()).getResult();
+        return done([&] {
+          scalars.map(count->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), known).getResult());
+        });
+      })
+      .Case([&](tile::ProgramOp program) {
+        Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
+        return done([&] {
+          scalars.map(program->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
+        });
+      })
+      .Default([&](Operation *) { return lowerOther(op); });
+}
+
+/// Elementwise work on tiles, and scalars.
+LogicalResult FunctionLowering::lowerOther(Operation &op) {
   if (op.getNumResults() == 1 && isTile(op.getResult(0))) {
     return lowerElementwise(op);
   }
