@@ -587,9 +587,9 @@ void Forward::makeViews() {
   }
 }
 
-/// Of blocks on a mask's edge one half of the rows may see nothing. Where such blocks have a step of their own, it asks.
-/// Padding cuts all rows alike. With more than masks no schedule of the table has two bodies, and nobody has measured
-/// what a third one would bring.
+/// Of blocks on a mask's edge one half of the rows may see nothing. Where such blocks have a step of their own, it
+/// asks. Padding cuts all rows alike. With more than masks no schedule of the table has two bodies, and nobody has
+/// measured what a third one would bring.
 void Forward::findHalves() {
   const bool rowsDiffer = p.features.mask != attn::MaskKind::None || context.windowOffset || documentsAlone();
   const bool masksAlone = stages.onlyScaled && !dropout && !p.keyPadding;
@@ -631,8 +631,8 @@ void Forward::build() {
     // One loop, which asks in every block: around the mask alone or, with two bodies, around the whole step. A branch
     // within the step ends the overlap of a block's products with the maxima of its scores (up to 6 percent of the time
     // at head dim 64, nothing at 128); a second body costs code and compile time, and at 128 registers, which blocks
-    // that one half of the rows sees pay back where rows see few keys. A branch around scores and maxima and no more was
-    // slower than either, and loops of their own for full and partial blocks would be one body more.
+    // that one half of the rows sees pay back where rows see few keys. A branch around scores and maxima and no more
+    // was slower than either, and loops of their own for full and partial blocks would be one body more.
     auto masking = [&](Value block, PaddingOfBlock padding) {
       Value partial = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, block, ranges.fullEnd.value);
       if (!start) {
