@@ -300,6 +300,12 @@ std::optional<Schedule> kernels::parseSchedule(std::string_view text) {
   return schedule;
 }
 
+void kernels::readScheduleTables() {
+  (void)cpuTable();
+  (void)gpuTable();
+  (void)sm90aTable();
+}
+
 /// Tells where a chosen schedule comes from, if anybody asks.
 template <typename Row> static Schedule take(const Row &row, const TableRow **origin) {
   if (origin != nullptr) {

@@ -3,7 +3,9 @@
 // One process-wide state, allocated and never freed: threads may still wait on it while static destructors run, and
 // destroying a condition variable that has waiters blocks.
 #include "tilewright/runtime/ExitGuard.h"
+#include "tilewright/kernels/Schedule.h"
 #include "tilewright/runtime/Error.h"
+#include "tilewright/runtime/KernelKey.h"
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+using namespace tilewright;
 using namespace tilewright::runtime;
 
 namespace {
@@ -55,7 +58,15 @@ void onExit() {
   waitForScopes(process, guard);
 }
 
+/// What is made once, outside of every lock, by whoever asks first: the compiler's guard of such a static lets others
+/// wait for that thread, in a child forever. Whoever forks makes it, or waits until it is made.
+void finishStatics() {
+  (void)buildId();
+  kernels::readScheduleTables();
+}
+
 void beforeFork() {
+  finishStatics();
   ProcessState &process = state();
   std::unique_lock<std::mutex> guard(process.lock);
   waitForScopes(process, guard);

@@ -116,6 +116,39 @@ TEST(EngineProcess, ForkAgainAndAgainUnderLoad) {
   }
 }
 
+/// The first two kernels of a process are made by two threads, and it forks meanwhile, a little later each time: what is
+/// computed once a process, such as the library's hash for keys, must not be half made in the child, which would wait
+/// for a thread that it does not have. (While forks did not see to that, this failed in every run.)
+TEST(EngineProcess, ForkWhileTheFirstKernelIsAskedFor) {
+  fakeCompiler().reset();
+  for (int repeat = 0; repeat < 150; ++repeat) {
+    ASSERT_TRUE(inChild([&] {
+      Engine engine(memoryOnly());
+      std::atomic<int> begun{0};
+      std::vector<std::thread> threads;
+      for (int t = 0; t < 2; ++t) {
+        threads.emplace_back([&, t] {
+          ++begun;
+          engine.obtain(keyNumber(t));
+        });
+      }
+      while (begun == 0) {
+      }
+      for (std::atomic<int> spin{0}; spin < 20 * repeat; ++spin) {
+      }
+      const bool works = inChild([&] {
+        alarm(5);
+        engine.obtain(keyNumber(1));
+        return true;
+      });
+      for (std::thread &thread : threads) {
+        thread.join();
+      }
+      return works;
+    })) << repeat;
+  }
+}
+
 namespace {
 
 /// Runs after the library's exit handler, because it is registered before it: what the handler must have waited for is

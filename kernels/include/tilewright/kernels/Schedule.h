@@ -103,6 +103,10 @@ struct GpuCall {
   int64_t rowKeys = 0;    ///< that a row may see: those of the longest sequence, or of a window
 };
 
+/// Reads the tables, unless it has been done; else the first choice from each does. No choice is in the middle of that
+/// when it returns.
+void readScheduleTables();
+
 /// The same from the GPU table, for the SM (80, 86, 90..., or kPtxOnlySm) that the kernel is assembled for. Rows whose
 /// blocks do not fit in that SM's shared memory do not match.
 Schedule chooseGpuSchedule(unsigned sm, const GpuCall &call, const TableRow **row = nullptr);

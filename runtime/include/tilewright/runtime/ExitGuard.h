@@ -9,7 +9,8 @@
 //
 // fork(): the child has the forking thread only. A lock that another thread holds, inside the engine or inside LLVM,
 // would stay locked in the child forever. So fork() waits (bounded as above) until no CompileScope is open, and holds
-// the lock of every ForkParticipant while the process is copied.
+// the lock of every ForkParticipant while the process is copied. Statics that are made when they are first asked for,
+// outside of all these, are made ahead of the copy.
 #ifndef TILEWRIGHT_RUNTIME_EXITGUARD_H
 #define TILEWRIGHT_RUNTIME_EXITGUARD_H
 
