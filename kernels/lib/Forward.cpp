@@ -591,7 +591,7 @@ void Forward::makeViews() {
 /// asks. Padding cuts all rows alike. With more than masks no schedule of the table has two bodies, and nobody has
 /// measured what a third one would bring.
 void Forward::findHalves() {
-  const bool rowsDiffer = p.features.mask != attn::MaskKind::None || context.windowOffset || documentsAlone();
+  const bool rowsDiffer = p.features.mask != attn::MaskKind::None || context.hasStart();
   const bool masksAlone = stages.onlyScaled && !dropout && !p.keyPadding;
   if (!context.shape.halves || !rowsDiffer || !masksAlone) {
     return;

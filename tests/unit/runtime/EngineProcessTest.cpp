@@ -116,9 +116,9 @@ TEST(EngineProcess, ForkAgainAndAgainUnderLoad) {
   }
 }
 
-/// The first two kernels of a process are made by two threads, and it forks meanwhile, a little later each time: what is
-/// computed once a process, such as the library's hash for keys, must not be half made in the child, which would wait
-/// for a thread that it does not have. (While forks did not see to that, this failed in every run.)
+/// The first two kernels of a process are made by two threads, and it forks meanwhile, a little later each time: what
+/// is computed once a process, such as the library's hash for keys, must not be half made in the child, which would
+/// wait for a thread that it does not have. (While forks did not see to that, this failed in every run.)
 TEST(EngineProcess, ForkWhileTheFirstKernelIsAskedFor) {
   fakeCompiler().reset();
   for (int repeat = 0; repeat < 150; ++repeat) {

@@ -178,10 +178,6 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
   if (!heldCopies.copies.empty() && !mayStandAheadOfProduct(op)) {
     releaseCopies();
   }
-  auto done = [](auto lower) {
-    lower();
-    return success();
-  };
   return llvm::TypeSwitch<Operation *, LogicalResult>(&op)
       .Case([&](scf::ForOp loop) { return lowerFor(loop); })
       .Case([&](scf::WhileOp loop) { return lowerWhile(loop); })
@@ -192,26 +188,31 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
         if (!roles) {
           return lowerDot(dot);
         }
-        return done([&] {
-          startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
-          awaitProduct(dot.getResult(), /*pending=*/0, dot.getResult());
-        });
+        startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
+        awaitProduct(dot.getResult(), /*pending=*/0, dot.getResult());
+        return success();
       })
       .Case([&](tile::StartDotOp dot) {
-        return done(
-            [&] { startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult()); });
+        startProduct(dot.getA(), dot.getB(), dot.getAcc(), dot.getTransB(), dot.getResult());
+        return success();
       })
       .Case([&](tile::AwaitDotOp dot) {
-        return done(
-            [&] { awaitProduct(dot.getStarted(), static_cast<int64_t>(dot.getPending()), dot.getResult()); });
+        awaitProduct(dot.getStarted(), static_cast<int64_t>(dot.getPending()), dot.getResult());
+        return success();
       })
       // Rows and scores.
       .Case([&](tile::ReduceOp reduce) { return lowerReduce(reduce); })
       .Case([&](tile::FoldOp fold) { return lowerFold(fold); })
       .Case([&](tile::RescaleOp rescale) { return lowerRescale(rescale); })
       .Case([&](tile::ScaledDifferenceOp difference) { return lowerScaledDifference(difference); })
-      .Case([&](tile::HideOp hide) { return done([&] { lowerHide(hide); }); })
-      .Case([&](tile::HideUnsetOp hide) { return done([&] { lowerHideUnset(hide); }); })
+      .Case([&](tile::HideOp hide) {
+        lowerHide(hide);
+        return success();
+      })
+      .Case([&](tile::HideUnsetOp hide) {
+        lowerHideUnset(hide);
+        return success();
+      })
       .Case([&](tile::RandomBitsOp random) { return lowerRandomBits(random); })
       // Global memory.
       .Case([&](tile::ViewOp) { return success(); }) // read where it is accessed
@@ -220,23 +221,33 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
       .Case([&](tile::BulkStoreOp store) { return lowerBulkStore(store); })
       .Case([&](tile::LoadScalarOp load) { return lowerLoadScalar(load); })
       .Case([&](tile::AllSetOp all) {
-        return done([&] {
-          Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
-          scalars.map(all.getAll(), vote);
-        });
+        Value vote = voteOnElements(all.getView(), all.getIndex(), all.getCount(), NVVM::VoteSyncKind::all);
+        scalars.map(all.getAll(), vote);
+        return success();
       })
       .Case([&](tile::AnySetOp any) {
-        return done([&] {
-          Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
-          scalars.map(any.getAny(), vote);
-        });
+        Value vote = voteOnElements(any.getView(), any.getIndex(), any.getCount(), NVVM::VoteSyncKind::any);
+        scalars.map(any.getAny(), vote);
+        return success();
       })
       .Case([&](tile::HullOp hull) { return lowerHull(hull); })
       // Shared memory, and copies into it.
-      .Case([&](tile::AllocSharedOp alloc) { return done([&] { lowerAllocShared(alloc); }); })
-      .Case([&](tile::SlotOp slot) { return done([&] { lowerSlot(slot); }); })
-      .Case([&](tile::LoadSharedOp load) { return done([&] { lowerLoadShared(load); }); })
-      .Case([&](tile::ClearRowsOp clear) { return done([&] { lowerClearRows(clear); }); })
+      .Case([&](tile::AllocSharedOp alloc) {
+        lowerAllocShared(alloc);
+        return success();
+      })
+      .Case([&](tile::SlotOp slot) {
+        lowerSlot(slot);
+        return success();
+      })
+      .Case([&](tile::LoadSharedOp load) {
+        lowerLoadShared(load);
+        return success();
+      })
+      .Case([&](tile::ClearRowsOp clear) {
+        lowerClearRows(clear);
+        return success();
+      })
       .Case([&](tile::AsyncLoadOp copy) { return lowerAsyncLoad(copy); })
       .Case([&](tile::CommitLoadsOp) {
         if (!heldCopies.copies.empty()) {
@@ -254,25 +265,44 @@ LogicalResult FunctionLowering::lowerOp(Operation &op) {
       // Roles and programs.
       .Case([&](tile::RolesOp both) { return lowerRoles(both); })
       .Case([&](tile::FillOp fill) { return lowerFill(fill); })
-      .Case([&](tile::TakeOp take) { return done([&] { lowerTake(take); }); })
-      .Case([&](tile::ReleaseOp release) { return done([&] { lowerRelease(release); }); })
-      .Case([&](tile::TakeTurnOp) { return done([&] { takeTurn(); }); })
-      .Case([&](tile::PassTurnOp) { return done([&] { passTurn(); }); })
-      .Case([&](tile::ClaimProgramOp claim) { return done([&] { claimProgram(claim); }); })
-      .Case([&](tile::AnnounceProgramOp announce) { return done([&] { announceProgram(announce); }); })
-      .Case([&](tile::AwaitProgramOp await) { return done([&] { awaitProgram(await); }); })
+      .Case([&](tile::TakeOp take) {
+        lowerTake(take);
+        return success();
+      })
+      .Case([&](tile::ReleaseOp release) {
+        lowerRelease(release);
+        return success();
+      })
+      .Case([&](tile::TakeTurnOp) {
+        takeTurn();
+        return success();
+      })
+      .Case([&](tile::PassTurnOp) {
+        passTurn();
+        return success();
+      })
+      .Case([&](tile::ClaimProgramOp claim) {
+        claimProgram(claim);
+        return success();
+      })
+      .Case([&](tile::AnnounceProgramOp announce) {
+        announceProgram(announce);
+        return success();
+      })
+      .Case([&](tile::AwaitProgramOp await) {
+        awaitProgram(await);
+        return success();
+      })
       .Case([&](tile::ProgramCountOp count) {
         // Blocks that are not persistent are as many as programs.
         Value known = programs ? programs : NVVM::GridDimXOp::create(b, b.getI32Type()).getResult();
-        return done([&] {
-          scalars.map(count->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), known).getResult());
-        });
+        scalars.map(count->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), known).getResult());
+        return success();
       })
       .Case([&](tile::ProgramOp program) {
         Value block = NVVM::BlockIdXOp::create(b, b.getI32Type());
-        return done([&] {
-          scalars.map(program->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
-        });
+        scalars.map(program->getResult(0), arith::IndexCastUIOp::create(b, b.getIndexType(), block).getResult());
+        return success();
       })
       .Default([&](Operation *) { return lowerOther(op); });
 }

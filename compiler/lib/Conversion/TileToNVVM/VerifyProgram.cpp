@@ -69,7 +69,8 @@ bool isKnown(Operation *op) {
              tile::BroadcastOp, tile::SplatOp, tile::IndexOp, tile::Exp2Op, tile::Log2Op, tile::FoldOp, tile::RescaleOp,
              tile::OnHalfOp, tile::YieldOp, tile::HideOp, tile::HideUnsetOp, tile::ScaledDifferenceOp, tile::HullOp,
              tile::AllSetOp, tile::AnySetOp, tile::RandomBitsOp, tile::AllocSharedOp, tile::SlotOp, tile::AsyncLoadOp,
-             tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp, tile::ProgramCountOp>(op) ||
+             tile::LoadSharedOp, tile::ClearRowsOp, tile::CommitLoadsOp, tile::AwaitLoadsOp,
+             tile::ProgramCountOp>(op) ||
          isRoleOp(op);
 }
 

@@ -47,11 +47,15 @@ template <typename Int> struct RowBounds {
   Int loMin, loMax, hiMin, hiMax;
 };
 
+/// How many columns there are from `firstKey` to `column`: none if it lies before.
+template <typename Int> Int columnsFrom(Int firstKey, Int column) {
+  return maxOf(column - firstKey, firstKey - firstKey);
+}
+
 /// The same extremes, of columns counted from `firstKey`, at most loMin. Ends before it become 0.
 template <typename Int> RowBounds<Int> countedFrom(const RowBounds<Int> &rows, Int firstKey) {
-  Int zero = firstKey - firstKey;
-  return {rows.loMin - firstKey, rows.loMax - firstKey, maxOf(rows.hiMin - firstKey, zero),
-          maxOf(rows.hiMax - firstKey, zero)};
+  return {rows.loMin - firstKey, rows.loMax - firstKey, columnsFrom(firstKey, rows.hiMin),
+          columnsFrom(firstKey, rows.hiMax)};
 }
 
 /// Key blocks [begin, fullBegin) and [fullEnd, end) need the mask, [fullBegin, fullEnd) do not, the rest is skipped.
@@ -87,8 +91,7 @@ template <typename Int> struct HoleBlocks {
 };
 
 template <typename Int> HoleBlocks<Int> holeBlocks(Int holesBegin, Int holesEnd, Int firstKey, int64_t blockN) {
-  Int zero = firstKey - firstKey;
-  return {floorDiv(maxOf(holesBegin - firstKey, zero), blockN), ceilDiv(maxOf(holesEnd - firstKey, zero), blockN)};
+  return {floorDiv(columnsFrom(firstKey, holesBegin), blockN), ceilDiv(columnsFrom(firstKey, holesEnd), blockN)};
 }
 
 /// Of a program's rows in two halves: key blocks from `upperFrom` on have no keys that the first half sees, and those
@@ -99,8 +102,7 @@ template <typename Int> struct HalfBlocks {
 
 /// By where the first half's last row ends, and where the second half's first row begins.
 template <typename Int> HalfBlocks<Int> halfBlocks(Int lowerEnd, Int upperStart, Int firstKey, int64_t blockN) {
-  Int zero = firstKey - firstKey;
-  return {ceilDiv(maxOf(lowerEnd - firstKey, zero), blockN), floorDiv(maxOf(upperStart - firstKey, zero), blockN)};
+  return {ceilDiv(columnsFrom(firstKey, lowerEnd), blockN), floorDiv(columnsFrom(firstKey, upperStart), blockN)};
 }
 
 } // namespace tilewright::kernels

@@ -440,6 +440,14 @@ func.func @on_half_yield(%u: i1, %x: tensor<16x8xf32>, %y: tensor<16x16xf32>) {
 
 // -----
 
+func.func @on_half_of_nothing(%u: i1) {
+  // expected-error @+1 {{tile.on_half-C1: expected at least one kept tile}}
+  "tile.on_half"(%u) ({ "tile.yield"() : () -> () }) : (i1) -> ()
+  return
+}
+
+// -----
+
 func.func @on_half_kept(%u: i1, %x: tensor<16x8xf32>, %y: tensor<16x16xf32>) {
   // expected-error @+1 {{tile.on_half-C1: expected kept tiles and tile.yield of ('tensor<16x8xf32>'), got ('tensor<16x16xf32>') and tile.yield of ('tensor<16x8xf32>')}}
   %r = tile.on_half %u keeping %y : tensor<16x16xf32> -> tensor<16x8xf32> {

@@ -329,6 +329,9 @@ LogicalResult FusedOp::verify() {
 
 LogicalResult OnHalfOp::verify() {
   Operation &last = getBody().front().back();
+  if (getNumResults() == 0) {
+    return emitOpError("tile.on_half-C1: expected at least one kept tile");
+  }
   if (!isa<YieldOp>(last) || last.getOperandTypes() != getResultTypes() || getKept().getTypes() != getResultTypes()) {
     return emitOpError("tile.on_half-C1: expected kept tiles and tile.yield of (")
            << getResultTypes() << "), got (" << getKept().getTypes() << ") and " << last.getName() << " of ("
@@ -340,13 +343,13 @@ LogicalResult OnHalfOp::verify() {
       return emitOpError("tile.on_half-C2: expected an even number of rows, the same in all tiles, got ") << type;
     }
   }
-  WalkResult result = getBody().walk([&](Operation *op) {
+  WalkResult result = getBody().walk([&](Operation *op) -> WalkResult {
     auto reduce = dyn_cast<ReduceOp>(op);
-    const bool mixes = isa<LoopLikeOpInterface, OnHalfOp, TransposeOp, StoreOp>(op) || (reduce && reduce.getAxis() == 0);
-    if (mixes) {
-      emitOpError("tile.on_half-C3: expected no loop, half, transpose, reduction over rows or store, got ") << op->getName();
+    if (!isa<LoopLikeOpInterface, OnHalfOp, TransposeOp, StoreOp>(op) && !(reduce && reduce.getAxis() == 0)) {
+      return success();
     }
-    return mixes ? WalkResult::interrupt() : WalkResult::advance();
+    return emitOpError("tile.on_half-C3: expected no loop, half, transpose, reduction over rows or store, got ")
+           << op->getName();
   });
   return failure(result.wasInterrupted());
 }

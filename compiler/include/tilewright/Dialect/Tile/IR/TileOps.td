@@ -603,7 +603,7 @@ def Tile_OnHalfOp : Tile_Op<"on_half", [SingleBlock, NoRegionArguments, Recursiv
     of a program's rows does not see is done in half the time.
 
     Constraints
-    - `tile.on_half-C1`: kept tiles, and those that the terminator yields, have the results' types.
+    - `tile.on_half-C1`: there is a kept tile; kept ones, and those that the terminator yields, have the results' types.
     - `tile.on_half-C2`: all of them have the same number of rows, an even one.
     - `tile.on_half-C3`: the body holds no loop, no other half, no transpose, no reduction over rows and no store.
 
